@@ -1,0 +1,201 @@
+"""One question's missing draws: reserve, claim, ask, record, settle, and ask again where that is allowed.
+
+This is the only place where money is reserved and where a retry is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..budget import Grant
+from ..errors import LimitReached, ModelError
+from ..pool import stored_precision
+from ..types import Bill, Call, Delivery, Failure, Model, Request, Sample, Stored, Stream
+from .world import World
+
+Resolve = Callable[[int, Stored], None]
+
+
+class Vacant(Exception):
+    """Somebody else is drawing these indices: look into the pool again."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one call brought so far; ``is_whole`` once it ended by itself, so that its bill is complete."""
+
+    bill: Bill = Bill()
+    indices: set[int] = field(default_factory=set)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    is_whole: bool = False
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Fetches missing indices of one stream until each has an outcome; ``resolve`` is told of every one.
+
+    ``asked`` collects the indices that a call was opened for, ``resolved`` those with an outcome, ``failed`` those whose
+    last outcome was a transient failure; ``calls`` are those under way. ``view`` shows what is stored as the endings
+    allow, or gives None where more of it must be drawn.
+    """
+
+    world: World
+    model: Model
+    request: Request
+    stream: Stream
+    resolve: Resolve
+    view: Callable[[Stored], Stored | None]
+    max_tokens: int
+    asked: set[int] = field(default_factory=set)
+    resolved: set[int] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    calls: set[Call] = field(default_factory=set)
+    stopped: bool = False
+
+    async def fetch(self, indices: Sequence[int]) -> None:
+        """Bring an outcome for each index, or raise ``LimitReached`` for those that the wallet does not allow."""
+        attempt, wait_s = 0, 0.002
+        while not self.stopped and (missing := self.look(indices)):
+            try:
+                failures = await self._once(missing)
+            except Vacant:
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 1.5, 0.1)
+                continue
+            wait_s = 0.002
+            if not failures:
+                continue
+            attempt += 1
+            if attempt >= self.world.retry.attempts:
+                for index, failure in failures.items():
+                    self._settle(index, failure)
+            else:
+                asked_s = max((f.retry_after_s for f in failures.values() if f.retry_after_s), default=None)
+                await asyncio.sleep(self.world.retry.wait_s(attempt, asked_s))
+
+    def stop(self) -> None:
+        """End what is under way as soon as possible; what was computed is still delivered, recorded and billed."""
+        self.stopped = True
+        for call in self.calls:
+            call.stop()
+
+    def _settle(self, index: int, outcome: Stored) -> None:
+        self.resolved.add(index)
+        self.resolve(index, outcome)
+
+    def look(self, indices: Sequence[int]) -> list[int]:
+        """Resolve what the pool holds by now; the indices that it lacks or that must be followed further."""
+        waiting = [i for i in indices if i not in self.resolved]
+        for index, stored in self.world.pool.find(self.stream, waiting).items():
+            if (shown := self.view(stored)) is not None:
+                self._settle(index, shown)
+        return [i for i in waiting if i not in self.resolved]
+
+    async def _once(self, indices: Sequence[int]) -> dict[int, Failure]:
+        """One reserve, one claim, one call; the transient failures by index."""
+        grant = await self._reserve(len(indices))
+        endings = self.request.endings
+        taken, n_calls = Taken(), 0
+        try:
+            reserve = Bill(prompt_tokens=grant.prompt_tokens, completion_tokens=grant.max_tokens)
+            pool, continues = self.world.pool, self.model.supports.continuation
+            claim = await pool.claim(self.world.run, self.stream, indices[: grant.n], reserve, continues)
+            if claim.call is None:
+                raise Vacant
+            n_calls = 1
+            self.asked.update(claim.granted)
+            self.failed.difference_update(claim.granted)
+            request = replace(self.request, endings=replace(endings, max_tokens=grant.max_tokens))
+            await self._ask(request, claim.call, claim.granted, grant, taken)
+        finally:
+            self.world.purse.settle(grant, taken.bill, n_calls)
+            async with self.world.purse_changed:
+                self.world.purse_changed.notify_all()
+        if grant.max_tokens < self.max_tokens:
+            self._cut_by_wallet(claim.granted)
+        elif not self.stopped and (short := set(claim.granted) - self.resolved - set(taken.failures)):
+            raise ModelError(f"{self.model.name} ended its call without what was asked at the indices {sorted(short)}")
+        return taken.failures
+
+    def _cut_by_wallet(self, indices: Sequence[int]) -> None:
+        """The wallet allowed fewer tokens than the question: what is open now ends here."""
+        for index, stored in self.world.pool.find(self.stream, indices).items():
+            if isinstance(stored, Sample) and self.view(stored) is None:
+                self._settle(index, replace(stored, ended="cut:wallet"))
+
+    async def _reserve(self, n: int) -> Grant:
+        """Wait until the wallet has room for at least one sample; ``LimitReached`` where it never will."""
+        purse = self.world.purse
+        prompt = self.model.count(self.request.question)
+        cut = self.model.supports.continuation
+        async with self.world.purse_changed:
+            while True:
+                grant = purse.reserve(min(n, self.model.supports.n), self.max_tokens, prompt, cut)
+                if grant is not None:
+                    return grant
+                if purse.n_open == 0:
+                    left = f"{purse.left_tokens:g} tokens and {purse.left_calls:g} calls are left"
+                    raise LimitReached(f"the wallet has no room for a call of {prompt} + 1 tokens: {left}")
+                await self.world.purse_changed.wait()
+
+    async def _ask(
+        self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken
+    ) -> None:
+        """Open the call and take its deliveries; what was not delivered when it breaks is booked at its bound."""
+        pool = self.world.pool
+        found = pool.find(self.stream, indices)
+        so_far = {i: s for i, s in found.items() if isinstance(s, Sample)}
+        try:
+            async with self.model.draw(request, self.stream, indices, so_far) as call:
+                self.calls.add(call)
+                try:
+                    if self.stopped:
+                        call.stop()
+                    cancelled = await self._drain(call_id, call, taken)
+                finally:
+                    self.calls.discard(call)
+            taken.is_whole = True
+        finally:
+            broken = Bill()
+            if not taken.is_whole:
+                n_lost = len(set(indices) - taken.indices)
+                prompt = 0 if taken.indices else grant.prompt_tokens
+                broken = Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt)
+            taken.bill += broken
+            pool.settle(call_id, broken)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _drain(self, call_id: int, call: Call, taken: Taken) -> asyncio.CancelledError | None:
+        """Take deliveries to the end. When this task is cancelled, stop the call and take the rest before obeying."""
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                delivery = await call.__anext__()
+            except StopAsyncIteration:
+                return cancelled
+            except asyncio.CancelledError as error:
+                if cancelled is not None:
+                    raise
+                cancelled = error
+                call.stop()
+                continue
+            taken.bill += delivery.bill
+            taken.indices.add(delivery.index)
+            self._take(call_id, delivery, taken.failures)
+
+    def _take(self, call_id: int, delivery: Delivery, failures: dict[int, Failure]) -> None:
+        outcome = delivery.outcome
+        if isinstance(outcome, Sample):
+            outcome = stored_precision(outcome)
+        self.world.pool.record(call_id, delivery.index, outcome, delivery.bill)
+        if isinstance(outcome, Failure) and outcome.kind == "fatal":
+            raise ModelError(outcome.reason)
+        if isinstance(outcome, Failure) and outcome.kind == "transient":
+            failures[delivery.index] = outcome
+            self.failed.add(delivery.index)
+            return
+        if (shown := self.view(outcome)) is not None:
+            self._settle(delivery.index, shown)

@@ -1,0 +1,161 @@
+"""One drawing under way: indices handed out, outcomes awaited, samples given in index order.
+
+Decisions are made in index order: the consumer sees the contiguous prefix, whatever ended first. ``ahead`` is how many
+indices are in flight beyond what the consumer took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..budget import Meter
+from ..errors import LimitReached
+from ..types import Failure, Sample, Stored, Void
+from .attempt import Attempt
+
+
+@dataclass(slots=True)
+class Drawing:
+    """An async iterator of samples in index order. Made by ``LLM.stream``; leave its block to end it.
+
+    ``used`` is told of every sample that is given; ``shorten`` truncates a sample to a number of tokens, or gives None
+    where the model's samples cannot be truncated.
+    """
+
+    attempt: Attempt
+    n: int
+    ahead: int
+    meters: Sequence[Meter]
+    prompt_tokens: int
+    used: Callable[[Sample, int], None]
+    shorten: Callable[[Sample, int], Sample | None]
+    group: asyncio.TaskGroup
+    kept: Callable[[int], Failure | None]
+    failures: dict[int, Failure] = field(default_factory=dict)
+    ended: str | None = None
+    n_void: int = 0
+    n_given: int = 0
+    _handed: list[int] = field(default_factory=list)
+    _position: int = 0
+    _overdue: bool = False
+    _futures: dict[int, asyncio.Future[Stored]] = field(default_factory=dict)
+
+    def __aiter__(self) -> Drawing:
+        return self
+
+    async def __anext__(self) -> Sample:
+        """The next sample in index order; failures and void indices are noted and passed over."""
+        while self.ended is None and self._position - self.n_void < self.n:
+            self._hand_out()
+            if self._position >= len(self._handed):
+                self.ended = "budget"
+                break
+            outcome = await self._outcome(self._handed[self._position])
+            if outcome is None:
+                break
+            self._position += 1
+            sample = self._take(self._handed[self._position - 1], outcome)
+            if sample is not None:
+                return sample
+        raise StopAsyncIteration
+
+    def resolve(self, index: int, outcome: Stored) -> None:
+        """Told by the attempt that an index has its outcome."""
+        future = self._futures[index]
+        if not future.done():
+            future.set_result(outcome)
+
+    def close(self) -> None:
+        """End what is under way, recorded and billed; where a model cannot continue it is finished, unless time is up."""
+        attempt = self.attempt
+        if attempt.model.supports.continuation or self._overdue:
+            attempt.stop()
+        else:
+            attempt.stopped = True
+
+    def void_broken(self) -> None:
+        """Where the model cannot continue, take the block from the first broken index out of use."""
+        attempt = self.attempt
+        broken = attempt.asked - attempt.resolved - attempt.failed
+        if broken and not attempt.model.supports.continuation:
+            attempt.world.pool.void(attempt.stream, range(min(broken), max(attempt.asked) + 1))
+
+    def _hand_out(self) -> None:
+        """Keep the window full: hand out the next indices and start fetching what is missing of them."""
+        fresh: list[int] = []
+        while self._may_hand_out(len(fresh)):
+            index = len(self._handed)
+            self._handed.append(index)
+            self._futures[index] = asyncio.get_running_loop().create_future()
+            fresh.append(index)
+        unkept = []
+        for index in fresh:
+            failure = self.kept(index)
+            if failure is None:
+                unkept.append(index)
+            else:
+                self.resolve(index, failure)
+        missing = self.attempt.look(unkept) if unkept else []
+        size = self.attempt.model.supports.n
+        for start in range(0, len(missing), size):
+            self.group.create_task(self._fetch(missing[start : start + size]))
+
+    def _may_hand_out(self, n_fresh: int) -> bool:
+        n_handed = len(self._handed)
+        in_flight = n_handed - self._position
+        if n_handed - self.n_void >= self.n or in_flight >= self.ahead:
+            return False
+        draws = min((m.left("draws") for m in self.meters), default=float("inf"))
+        tokens = min((m.left("tokens") for m in self.meters), default=float("inf"))
+        prompt = 0 if self.n_given else self.prompt_tokens
+        if in_flight == 0:
+            return draws >= 1 and tokens - prompt >= 1
+        return in_flight < draws and (in_flight + 1) * self.attempt.max_tokens + prompt <= tokens
+
+    async def _fetch(self, indices: Sequence[int]) -> None:
+        """Fetch, and where the wallet ends it, let the waiting consumer know."""
+        try:
+            await self.attempt.fetch(indices)
+        except LimitReached:
+            for index in indices:
+                if not self._futures[index].done():
+                    self._futures[index].cancel()
+
+    async def _outcome(self, index: int) -> Stored | None:
+        """The outcome of an index, or None where the wallet or its time ended first."""
+        future, deadline = self._futures[index], self.attempt.world.deadline
+        left_s = None if deadline is None else deadline - asyncio.get_running_loop().time()
+        await asyncio.wait([future], timeout=left_s)
+        if not future.done() or future.cancelled():
+            self.ended, self._overdue = "wallet", not future.done()
+            return None
+        return future.result()
+
+    def _take(self, index: int, outcome: Stored) -> Sample | None:
+        if isinstance(outcome, Void):
+            self.n_void += 1
+            return None
+        if isinstance(outcome, Failure):
+            self.failures[index] = outcome
+            return None
+        return self._charge(outcome)
+
+    def _charge(self, sample: Sample) -> Sample | None:
+        """Count a sample against the budgets, in index order; what they do not allow of it is not shown."""
+        prompt = 0 if self.n_given else sample.prompt_tokens
+        left = min((m.left("tokens") for m in self.meters), default=float("inf")) - prompt
+        if sample.n_tokens > left:
+            self.ended = "budget"
+            shown = self.shorten(sample, int(left)) if left >= 1 else None
+            if shown is None:
+                return None
+            sample = shown
+        elif sample.ended == "cut:wallet":
+            self.ended = "wallet"
+        self.n_given += 1
+        for meter in self.meters:
+            meter.add(draws=1, tokens=prompt + sample.n_tokens)
+        self.used(sample, self.n_given - 1)
+        return sample
