@@ -1,0 +1,46 @@
+"""The command line: one file per verb. To add one, write its file (``add`` and ``main``) and list it in ``VERBS``.
+
+Exit status: 0 done, 1 failed, 2 your mistake, 3 a limit ended it, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import VervetError
+from . import models, operators, pool, run, scale, show, tasks
+
+VERBS = (run, scale, show, pool, models, tasks, operators)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="vervet", description="Better answers out of any language model, at a known cost.")
+    top.add_argument("--version", action="version", version=f"vervet {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS:
+        name = verb.__name__.rsplit(".", 1)[-1]
+        about = (verb.__doc__ or "").split("\n\n")[0].replace("``", "'").strip()
+        one = verbs.add_parser(name, help=about.split(": ")[0].rstrip("."), description=about)
+        verb.add(one)
+        one.set_defaults(main=verb.main)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. An error is one message on standard error."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.main(args))
+    except VervetError as error:
+        print(f"vervet: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("vervet: interrupted; what was drawn is in the pool, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1

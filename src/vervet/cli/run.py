@@ -1,0 +1,95 @@
+"""Draw samples for a benchmark, verify, select, print accuracy and cost; the same command again goes on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ..budget import Budget, Wallet
+from ..errors import Mistake
+from ..report import pages
+from ..report.html import write_page
+from ..run import Result, Run
+from .common import print_json
+from .progress import Progress
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    verb.add_argument("task", metavar="TASK", help="a benchmark; 'vervet tasks' lists them")
+    verb.add_argument("--model", default="embedded", help="who answers (default: embedded); 'vervet models' lists them")
+    verb.add_argument("--judge", help="who plays the other roles, named 'judge' in expressions (default: the same model)")
+    verb.add_argument("--with", dest="architecture", default="generate(n=16) | vote()", metavar="EXPRESSION",
+                      help="the architecture (default: %(default)r); 'vervet operators' lists the parts")  # fmt: skip
+    verb.add_argument("--problems", type=int, default=100, metavar="N", help="how many problems (default: 100)")
+    verb.add_argument("--split", default="development", help="train, development (default) or test")
+    verb.add_argument("--level", type=int, help="only problems of this level")
+    verb.add_argument("--pool", default="vervet.sqlite", metavar="FILE", help="where samples are kept (default: %(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="chooses the problems and the resampling (default: 0)")
+    verb.add_argument("--replicate", type=int, default=0, help="chooses the draws: a disjoint block of them (default: 0)")
+    verb.add_argument("--wallet", default="", metavar="LIMITS",
+                      help="what may be paid over all restarts: tokens=2M,calls=500,seconds=60")  # fmt: skip
+    verb.add_argument("--budget", default="", metavar="LIMITS",
+                      help="what may be used for one problem: tokens=20k/problem,draws=64,calls=10")  # fmt: skip
+    verb.add_argument("--replay", action="store_true", help="draw nothing: a wallet of zero tokens")
+    verb.add_argument("--retry-failed", action="store_true", help="ask again what failed for causes outside the text")
+    verb.add_argument("--concurrency", type=int, default=16, metavar="N", help="problems at once (default: 16)")
+    verb.add_argument("--html", metavar="FILE", help="write the report with its figure")
+    verb.add_argument("--json", action="store_true", help="print one object and nothing else")
+    verb.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run it; 3 where a limit ended it."""
+    if args.replay and args.wallet:
+        raise Mistake("--replay is a wallet of zero tokens: give --wallet or --replay, not both")
+    plan = Run(
+        args.task, args.architecture, args.model, args.judge, args.problems, args.split, args.level, args.seed,
+        args.replicate, args.pool, Wallet.parse(args.wallet), Budget.parse(args.budget), args.replay,
+        args.retry_failed, args.concurrency,
+    )  # fmt: skip
+    with Progress(shown=not (args.json or args.quiet) and sys.stderr.isatty()) as progress:
+        result = plan.start(progress)
+    if args.json:
+        print_json(result.data)
+    else:
+        _print(result)
+    if not result.ended:
+        _report(args, result)
+    return 3 if result.ended else 0
+
+
+def _report(args: argparse.Namespace, result: Result) -> None:
+    """The curves of the run, where its draws have a declared range."""
+    try:
+        figures = pages.of_run(args.pool, result.run)
+    except Mistake as error:
+        if not args.json:
+            print(f"\nno curves: {error}")
+        return
+    page = write_page(args.html, figures) if args.html else None
+    if not args.json:
+        print("\n" + pages.table(figures).partition("\n\n")[2])
+        if page:
+            print(f"\nreport: {page}")
+
+
+def _print(result: Result) -> None:
+    spent: Mapping[str, Any] = result.spent
+    low, high = result.interval
+    print(f"{result.task}  {result.model}  {result.architecture}")
+    print(f"accuracy {result.accuracy:.3f}  [{low:.3f}, {high:.3f}] 95 %, new problems  ({result.problems} problems)")
+    if result.not_judged:
+        least, most = result.bounds
+        print(f"not judged {result.not_judged}: accuracy is between {least:.3f} and {most:.3f}")
+    print(
+        f"paid {spent['fresh_samples']:,} samples, {spent['prompt_tokens']:,} prompt and "
+        f"{spent['completion_tokens']:,} completion tokens, {spent['calls']:,} calls, {spent['seconds']:.1f} s"
+        f" (this time {result.fresh_now:,} samples); replayed {spent['replayed_samples']:,}"
+    )
+    if spent["unsettled_tokens"]:
+        print(f"unsettled: {spent['unsettled_tokens']:,} tokens of calls that broke, booked at their bound")
+    if result.ended:
+        print(f"the {result.ended} ended the run: the same command with a larger one goes on")

@@ -1,0 +1,36 @@
+"""The benchmarks: levels, reader, verifier, and an example of each."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..tasks import TASKS
+from .common import print_json
+
+
+def add(verb: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    verb.add_argument("--json", action="store_true", help="print one object and nothing else")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print every task."""
+    rows = []
+    for name, task in TASKS.items():
+        problem = task.examples("development", 1, seed=0)[0].problem
+        rows.append({
+            "name": name,
+            "levels": list(task.levels),
+            "reader": problem.reader,
+            "verifier": problem.verifier,
+            "about": (type(task).__doc__ or "").split("\n\n")[0].strip(),
+            "example": str(problem.messages[0]["content"]),
+        })  # fmt: skip
+    if args.json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        print(f"{row['name']}  levels {min(row['levels'])} to {max(row['levels'])}, verifier {row['verifier'] or 'none'}")
+        print(f"  {row['about']}")
+        print(f"  e.g. {row['example']}\n")
+    return 0

@@ -1,0 +1,88 @@
+"""The base of the operators, and the one way in which they are joined: ``|``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import Mistake
+from ..llm import LLM
+from ..rules.expression import Expression
+from ..types import Candidates, Problem
+
+
+class Operator(Expression):
+    """One idea: ``async (problem, candidates, llm) -> candidates``. A subclass is a frozen dataclass of configuration."""
+
+    async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
+        """Candidates in order of preference, from those that came and what the models say."""
+        raise TypeError(f"{type(self).__name__} must define __call__(problem, candidates, llm)")
+
+    def __or__(self, other: Operator) -> Chain:
+        return Chain((*self.parts, *other.parts))
+
+    @property
+    def parts(self) -> tuple[Operator, ...]:
+        """The operators that this architecture runs one after another."""
+        return (self,)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that it asks a model to play; checked before anything is spent."""
+        return frozenset()
+
+    @property
+    def scorers(self) -> frozenset[str]:
+        """The scorers that it names; the run resolves them before anything is spent."""
+        by = getattr(self, "by", None)
+        needs = getattr(getattr(self, "until", None), "needs", frozenset())
+        return frozenset(needs) | ({by} if by else set())
+
+
+@dataclass(frozen=True, repr=False)
+class Chain(Operator):
+    """Operators one after another, each on what the one before it gave; itself an operator."""
+
+    steps: tuple[Operator, ...]
+
+    async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
+        """Run the steps in order; where a limit ended one, the rest work on the best so far."""
+        for i, step in enumerate(self.steps):
+            candidates = await step(problem, candidates, llm.named(f"{i}:{type(step).__name__.lower()}"))
+        return candidates
+
+    @property
+    def parts(self) -> tuple[Operator, ...]:
+        """The joined operators."""
+        return self.steps
+
+    @property
+    def scorers(self) -> frozenset[str]:
+        """The scorers of all of them."""
+        return frozenset().union(*(step.scorers for step in self.steps))
+
+    def __iter__(self) -> Iterator[Operator]:
+        return iter(self.steps)
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.steps))
+
+
+def must(condition: bool, operator: Any, name: str, expected: str) -> None:
+    """Refuse a setting of an operator: what was expected, what came."""
+    if not condition:
+        value = getattr(operator, name)
+        where = type(operator).__name__.lower()
+        raise Mistake(f"{where}: {name} must be {expected}, but got {name}={value!r}")
+
+
+def check_types(operator: Any, **expected: type | tuple[type, ...]) -> None:
+    """Refuse settings of another type than these; None is allowed where it is the default."""
+    defaults = {f.name: f.default for f in fields(operator)}
+    for name, types in expected.items():
+        value = getattr(operator, name)
+        wrong = not isinstance(value, types) or isinstance(value, bool)
+        if wrong and not (value is None and defaults[name] is None):
+            names = types if isinstance(types, tuple) else (types,)
+            must(False, operator, name, " or ".join(t.__name__ for t in names))

@@ -1,0 +1,326 @@
+"""The loop: problem, architecture, grade, record. The only room that holds targets and graders.
+
+A run is one architecture on one declared set of problems, seed and replicate; that is its identity. The same run again
+goes on where it stopped, because its draws are in the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from time import monotonic
+from typing import Any, TypeVar
+
+from .budget import Budget, Purse, Wallet
+from .errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
+from .llm import LLM, Desk, Retry, World
+from .models import load
+from .operators import Operator, parse
+from .pool import SqlitePool, open_pool
+from .scaling.intervals import accuracy
+from .tasks import task_of
+from .types import Answer, Candidates, Example, Json, Model, Spent, Task, Verdict
+from .verify import READERS, SCORERS
+
+T = TypeVar("T")
+Listener = Callable[[str, Mapping[str, Any]], None]
+
+_ANSWER_ROLES = ("answer", "repair")
+
+
+def wait(coroutine: Awaitable[T]) -> T:
+    """Run a coroutine to its end from plain code, a notebook's running event loop included.
+
+    >>> wait(asyncio.sleep(0, "done"))
+    'done'
+    """
+
+    async def main() -> T:
+        return await coroutine
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    box: dict[str, Any] = {}
+
+    def work() -> None:
+        try:
+            box["result"] = asyncio.run(main())
+        except BaseException as error:
+            box["error"] = error
+
+    thread = threading.Thread(target=work, name="vervet")
+    thread.start()
+    thread.join()
+    if "error" in box:
+        raise box["error"]
+    return box["result"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one problem: the final answer, its verdict, and why it is not a full one, if so."""
+
+    problem: str
+    text: str | None
+    answer: Answer | None
+    verdict: Verdict
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run found and what it cost, over all its restarts.
+
+    ``accuracy`` is the share of problems answered correctly, in [0, 1], with the 95 % ``interval`` for new problems;
+    ``not_judged`` counts the problems without a verdict, and ``bounds`` takes them all wrong and all right.
+    ``spent`` sums all restarts; ``fresh_now`` are the samples drawn by this start. ``ended`` names the limit that
+    ended the run, or is None.
+    """
+
+    task: str
+    model: str
+    architecture: str
+    problems: int
+    accuracy: float
+    interval: tuple[float, float]
+    not_judged: int
+    bounds: tuple[float, float]
+    spent: Mapping[str, float]
+    pool: str
+    run: str
+    fresh_now: int = 0
+    ended: str | None = None
+    outcomes: tuple[Outcome, ...] = field(default=(), repr=False)
+
+    @property
+    def data(self) -> dict[str, Json]:
+        """The result as one JSON object, without the single outcomes."""
+        data = asdict(self)
+        del data["outcomes"]
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One architecture on one declared set of problems. ``start()`` runs it from plain code, ``go()`` from async code.
+
+    ``seed`` chooses the problems and the resampling, ``replicate`` the draws. ``pool`` is a path. ``wallet`` limits what is
+    paid over all restarts, ``budget`` what is used per problem. ``replay`` draws nothing: a wallet of zero tokens.
+    ``concurrency``: problems at once. Raises ``Mistake`` before anything is spent.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Run("words", "generate(n=4) | vote()", model="fake/iid", problems=3, pool=f"{folder}/p.sqlite")
+    ...     result = run.start()
+    >>> result.spent["fresh_samples"]
+    12
+    """
+
+    task: str
+    architecture: str | Operator
+    model: str = "embedded"
+    judge: str | None = None
+    problems: int = 100
+    split: str = "development"
+    level: int | None = None
+    seed: int = 0
+    replicate: int = 0
+    pool: str = "vervet.sqlite"
+    wallet: Wallet = Wallet()
+    budget: Budget = Budget()
+    replay: bool = False
+    retry_failed: bool = False
+    concurrency: int = 16
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.replicate < 0:
+            raise Mistake(f"expected concurrency >= 1 and replicate >= 0, got {self.concurrency=}, {self.replicate=}")
+
+    def start(self, listen: Listener | None = None) -> Result:
+        """Run it and wait for the result. ``listen`` is told of samples and problems as they come."""
+        return wait(self.go(listen))
+
+    async def go(self, listen: Listener | None = None) -> Result:
+        """Run it in the running event loop."""
+        operator = parse(self.architecture) if isinstance(self.architecture, str) else self.architecture
+        task = task_of(self.task)
+        examples = task.examples(self.split, self.problems, self.seed, self.level)
+        models = self._models()
+        check(operator, examples[0], models)
+        with open_pool(self.pool) as pool:
+            return await Loop(self, task, operator, examples, models, pool, listen or _silent).go()
+
+    def _models(self) -> dict[str, Model]:
+        models = {"": load(self.model)}
+        if self.judge:
+            models["judge"] = load(self.judge)
+        return models
+
+    def identity(self, operator: Operator, models: Mapping[str, Model]) -> dict[str, Json]:
+        """What makes it this run and no other."""
+        names = ("task", "problems", "split", "level", "seed", "replicate")
+        identity = {name: getattr(self, name) for name in names}
+        budget = {k: v for k, v in asdict(self.budget).items() if v is not None}
+        named = {name or "model": model.name for name, model in models.items()}
+        return {**identity, "architecture": repr(operator), "budget": budget, "models": named}
+
+
+def _silent(kind: str, facts: Mapping[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def check(operator: Operator, example: Example, models: Mapping[str, Model]) -> None:
+    """Refuse, before anything is spent, scorers that are not there and roles that a model does not play."""
+    for name in sorted(operator.scorers):
+        if name == "verifier" and example.problem.verifier is None:
+            raise Mistake(f"the task of {example.problem.id} has no verifier: select with vote() or best(by='mean_logprob')")
+        if name != "verifier" and name not in SCORERS:
+            raise Mistake(f"expected a scorer (verifier, {', '.join(sorted(SCORERS))}), but got {name!r}")
+    for part in operator.parts:
+        name = getattr(part, "model", None) or ""
+        if name not in models:
+            raise Mistake(f"expected a model of this run ({', '.join(filter(None, models)) or 'none'}), but got {name!r}")
+        if missing := part.roles - models[name].supports.roles:
+            known = ", ".join(sorted(models[name].supports.roles))
+            raise Unsupported(f"{models[name].name} plays the roles {known}, but {part!r} asks for {', '.join(missing)}")
+
+
+@dataclass(slots=True)
+class Loop:
+    """One start of a run."""
+
+    run: Run
+    task: Task
+    operator: Operator
+    examples: list[Example]
+    models: Mapping[str, Model]
+    pool: SqlitePool
+    listen: Listener
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    limit: str | None = None
+
+    async def go(self) -> Result:
+        """Every problem through the architecture; then the result."""
+        begun = monotonic()
+        run_id = self.pool.start_run(self.run.identity(self.operator, self.models))
+        before = self.pool.spent(run_id)
+        world = self._world(run_id, before)
+        self.listen("run", {"run": run_id, "problems": len(self.examples), "spent": before})
+        try:
+            await self._all(world)
+        finally:
+            self.pool.add_seconds(run_id, monotonic() - begun)
+        await self.pool.flush()
+        return self._result(run_id, before)
+
+    def _world(self, run_id: str, before: Spent) -> World:
+        wallet = Wallet(tokens=0) if self.run.replay else self.run.wallet
+        deadline = None
+        if wallet.seconds is not None:
+            deadline = asyncio.get_running_loop().time() + max(0.0, wallet.seconds - before.seconds)
+        return World(
+            pool=self.pool, models=self.models, run=run_id, replicate=self.run.replicate, readers=READERS,
+            scorers=SCORERS, purse=Purse(wallet, Spent() if self.run.replay else before), retry=Retry(),
+            deadline=deadline, note=self.listen,
+            kept={} if self.run.retry_failed else self.pool.kept_failures(run_id),
+        )  # fmt: skip
+
+    async def _all(self, world: World) -> None:
+        """``concurrency`` workers take the problems in order, until all are done or a limit ended the run."""
+        waiting: Iterator[tuple[int, Example]] = iter(enumerate(self.examples))
+
+        async def work() -> None:
+            for i, example in waiting:
+                if self.limit is not None:
+                    return
+                self.outcomes[i] = outcome = await self._solve(world, example)
+                self.listen("problem", {"outcome": outcome})
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.run.concurrency, len(self.examples))):
+                    group.create_task(work())
+        except* VervetError as errors:
+            raise first_of(errors) from None
+
+    async def _solve(self, world: World, example: Example) -> Outcome:
+        """One problem: architecture, verdict, record."""
+        problem = example.problem
+        self.pool.add_problem(self.task.name, example)
+        llm = LLM.at_desk(world, problem, self.run.budget)
+        reason = ""
+        try:
+            candidates = await self.operator(problem, Candidates(), llm)
+        except LimitReached as error:
+            candidates, reason = Candidates(), str(error)
+            llm.desk.ended = llm.desk.ended or ("wallet" if "wallet" in reason else "budget")
+        except (NothingDrawn, OverContext) as error:
+            candidates, reason = Candidates(), str(error)
+        limited = llm.desk.ended == "wallet"
+        if limited:
+            self.limit = "wallet"
+        final = candidates.answer
+        answer = None if final is None else final.answer
+        verdict = self._verdict(example, answer, reason, limited and final is None)
+        if not limited:
+            self._record(world.run, example, llm.desk)
+            self.pool.add_answer(world.run, problem.id, final.text if final else None, answer, verdict)
+        return Outcome(problem.id, final.text if final else None, answer, verdict, limited)
+
+    def _verdict(self, example: Example, answer: Answer | None, reason: str, limited: bool) -> Verdict:
+        """No answer is incorrect, unless a limit kept the problem from being tried; a grader that fails is no verdict."""
+        if limited:
+            return Verdict("not_judged", reason or "a limit ended the run before an answer")
+        if answer is None:
+            return Verdict("incorrect", reason or "no answer")
+        try:
+            return self.task.grade(example.problem, example.target, answer)
+        except Exception as error:
+            return Verdict("not_judged", f"the grader failed: {type(error).__name__}: {error}")
+
+    def _record(self, run_id: str, example: Example, desk: Desk) -> None:
+        """Every draw that was used, and the verdict of every one that is an answer."""
+        self.pool.add_uses(run_id, [use for use, _ in desk.uses])
+        verdicts: dict[int, tuple[Answer | None, Verdict]] = {}
+        for use, sample in desk.uses:
+            if use.role in _ANSWER_ROLES and use.text_digest not in verdicts:
+                answer = READERS[example.problem.reader](example.problem, sample.text)
+                verdicts[use.text_digest] = (answer, self._verdict(example, answer, "", False))
+        self.pool.add_verdicts(example.problem.id, verdicts)
+
+    def _result(self, run_id: str, before: Spent) -> Result:
+        done = [self.outcomes[i] for i in sorted(self.outcomes)]
+        right = [o.verdict.correct if o.verdict.judged else None for o in done]
+        right += [None] * (len(self.examples) - len(done))
+        found = accuracy(right, self.run.seed)
+        spent = self.pool.spent(run_id)
+        return Result(
+            task=self.run.task, model=self.models[""].name, architecture=repr(self.operator),
+            problems=found.n_problems, accuracy=found.value, interval=(found.low, found.high),
+            not_judged=found.n_not_judged, bounds=(found.least, found.most), spent=self._spent(run_id, spent),
+            pool=self.run.pool, run=run_id, fresh_now=spent.fresh_samples - before.fresh_samples, ended=self.limit,
+            outcomes=tuple(done),
+        )  # fmt: skip
+
+    def _spent(self, run_id: str, spent: Spent) -> dict[str, float]:
+        return {
+            "fresh_samples": spent.fresh_samples,
+            "replayed_samples": self.pool.replayed(run_id),
+            "prompt_tokens": spent.bill.prompt_tokens,
+            "completion_tokens": spent.bill.completion_tokens,
+            "calls": spent.calls,
+            "seconds": round(spent.seconds, 3),
+            "unsettled_tokens": spent.bill.unsettled_tokens,
+        }
+
+
+def first_of(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first plain exception inside nested groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
