@@ -1,0 +1,147 @@
+"""Reading for people: what is in the pool, and the rows that figures are made of."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vervet.errors import Mistake
+from vervet.pool.coding import COLUMNS, N_COLUMNS, SAMPLE, VOID, decode, mean_of
+from vervet.pool.rows import AnswerRow, PoolInfo, RunRow, UseRow
+from vervet.pool.schema import SCHEMA_VERSION, TABLES, quick_check, split_key
+from vervet.types import Example, Problem, Question, Sample, Stream
+
+_SAMPLE_ROW = (
+    "SELECT " + ", ".join(f"s.{c.strip()}" for c in COLUMNS.split(",")) + ", t.model, t.question, t.replicate, t.scope "
+)
+
+
+class Reports(ABC):
+    """The reading half of a pool; a subclass gives ``_rows``, and ``_cursor`` for what is too long for a list."""
+
+    path: str
+
+    @abstractmethod
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, one's own queued writes included."""
+
+    @abstractmethod
+    def _stream_rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """The same, row by row."""
+
+    def runs(self) -> list[RunRow]:
+        """The runs, oldest first."""
+        rows = self._rows("SELECT id, identity, seconds FROM runs ORDER BY key")
+        return [RunRow(run, json.loads(identity), seconds) for run, identity, seconds in rows]
+
+    def info(self) -> PoolInfo:
+        """Counts by table, bytes, samples by model, open calls."""
+        counts = {table: int(self._rows(f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES}
+        models = self._rows(
+            "SELECT t.model, sum(c.n_samples) FROM calls c JOIN streams t ON t.id = c.stream GROUP BY t.model"
+        )
+        n_open = int(self._rows("SELECT count(*) FROM calls WHERE state = 0")[0][0])
+        files = [Path(self.path + suffix) for suffix in ("", "-wal")]
+        n_bytes = sum(file.stat().st_size for file in files if file.exists())
+        return PoolInfo(self.path, SCHEMA_VERSION, n_bytes, counts, dict(models), n_open)
+
+    def check(self) -> list[str]:
+        """Every place where the pool is damaged (reads the whole file); empty where it is whole."""
+        found = quick_check(self.path)
+        if found:
+            return found
+        for row in self._stream_rows(_SAMPLE_ROW + "FROM samples s LEFT JOIN streams t ON t.id = s.address >> 32"):
+            try:
+                if row[N_COLUMNS] is None:
+                    found.append(f"table samples, rowid {row[0]}: expected a row of table streams, got none")
+                else:
+                    _stored(row)
+            except Exception as error:
+                found.append(str(error))
+        return found
+
+    def problem(self, problem: str) -> Example | None:
+        """A problem with its target, None where it was never added."""
+        rows = self._rows("SELECT data, target, level FROM problems WHERE id = ? AND data IS NOT NULL", (problem,))
+        if not rows:
+            return None
+        data, target, level = rows[0]
+        fields = json.loads(data)
+        return Example(Problem(**{**fields, "messages": tuple(fields["messages"])}), json.loads(target), level)
+
+    def problems(self) -> list[str]:
+        """The ids of the problems, in the order in which they were added."""
+        return [row[0] for row in self._rows("SELECT id FROM problems WHERE data IS NOT NULL ORDER BY key")]
+
+    def question(self, digest: str) -> Question:
+        """The question with this digest; Mistake where there is none."""
+        rows = self._rows("SELECT data FROM questions WHERE digest = ?", (digest,))
+        if not rows:
+            raise Mistake(f"expected the digest of a question in {self.path}, got {digest!r}")
+        fields: Any = json.loads(rows[0][0])
+        fields.update({name: tuple(fields[name]) for name in ("messages", "tools") if name in fields})
+        return Question(**fields)
+
+    def answer_uses(self, run: str, role: str = "answer") -> Iterator[UseRow]:
+        """The draws that a run used in a role, by problem and order, with their verdicts.
+
+        The mean logprob was computed when the sample was written; only where fewer tokens were used than are stored
+        it is computed from the column.
+        """
+        rows = self._stream_rows(
+            "SELECT p.id, u.operator, u.ord, v.key, v.outcome, u.n_tokens, s.mean_logprob, "
+            "ifnull(length(s.text), 0), "
+            "CASE WHEN u.n_tokens < s.n_tokens THEN substr(s.logprob, 1, 2 * u.n_tokens) END "
+            "FROM uses u JOIN problems p ON p.key = u.problem "
+            "LEFT JOIN verdicts v ON v.problem = u.problem AND v.text = u.text "
+            f"LEFT JOIN samples s ON s.address = u.address AND s.state != {VOID} "
+            "WHERE u.run = (SELECT key FROM runs WHERE id = ?) AND u.role = ? "
+            "ORDER BY u.run, u.problem, u.operator, u.role, u.ord",
+            (run, role),
+        )
+        for problem, operator, order, key, outcome, n_tokens, mean, length, part in rows:
+            if part is not None:
+                mean = mean_of(part)
+            yield UseRow(problem, operator, order, key, outcome, n_tokens, mean, length)
+
+    def samples_of(self, name: str, limit: int = 100) -> list[Sample]:
+        """Samples that were used for a problem (by its id), or drawn from a question (by its digest)."""
+        rows = self._rows(
+            _SAMPLE_ROW + "FROM samples s JOIN streams t ON t.id = s.address >> 32 WHERE s.address IN "
+            "(SELECT address FROM uses WHERE run IN (SELECT key FROM runs) "
+            "AND problem = (SELECT key FROM problems WHERE id = ?)) "
+            f"AND s.state = {SAMPLE} ORDER BY s.address LIMIT ?",
+            (name, limit),
+        ) or self._rows(
+            _SAMPLE_ROW + "FROM streams t JOIN samples s ON s.address BETWEEN t.id << 32 AND (t.id << 32) + 4294967295 "
+            f"WHERE t.question = ? AND s.state = {SAMPLE} ORDER BY s.address LIMIT ?",
+            (name, limit),
+        )
+        return [sample for row in rows if isinstance(sample := _stored(row), Sample)]
+
+    def replayed(self, run: str) -> int:
+        """How many of the draws that a run used it did not pay for itself."""
+        rows = self._rows(
+            "SELECT count(DISTINCT u.address) FROM uses u JOIN runs r ON r.key = u.run "
+            "LEFT JOIN samples s ON s.address = u.address LEFT JOIN calls c ON c.id = s.call "
+            "WHERE r.id = ? AND c.run IS NOT r.key",
+            (run,),
+        )
+        return int(rows[0][0])
+
+    def answers(self, run: str) -> list[AnswerRow]:
+        """The final answers of a run, in the order in which the problems were added."""
+        rows = self._rows(
+            "SELECT p.id, a.text, a.answer, a.key, a.outcome, a.reason FROM answers a "
+            "JOIN problems p ON p.key = a.problem WHERE a.run = (SELECT key FROM runs WHERE id = ?) ORDER BY a.problem",
+            (run,),
+        )
+        return [AnswerRow(*row) for row in rows]
+
+
+def _stored(row: sqlite3.Row | tuple[Any, ...]) -> Any:
+    return decode(tuple(row[:N_COLUMNS]), Stream(*row[N_COLUMNS:]), split_key(row[0])[1])
