@@ -86,7 +86,9 @@ def test_a_mistake_is_status_2_and_says_what_was_expected(
     assert not Path(pool).exists()
 
 
-@pytest.mark.parametrize("arguments", [["run", "gsm"], ["run", "words", "--model", "gpt"], ["show", "nowhere"], ["scale", "nowhere"]])
+@pytest.mark.parametrize(
+    "arguments", [["run", "gsm"], ["run", "words", "--model", "gpt"], ["show", "nowhere"], ["scale", "nowhere"]]
+)
 def test_unknown_names_are_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "expected" in capsys.readouterr().err
@@ -109,7 +111,9 @@ def test_a_foreign_database_is_refused(pool: str, capsys: pytest.CaptureFixture[
     assert "songs" in capsys.readouterr().err
 
 
-def test_scale_prints_every_run_and_writes_one_page(pool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scale_prints_every_run_and_writes_one_page(
+    pool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("matplotlib")
     run(pool, "--with", "generate(n=8) | vote()", "--json")
     run(pool, "--with", "generate(n=8) | best()", "--json")
@@ -167,7 +171,9 @@ def test_models_lists_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> No
     assert "embedded" in capsys.readouterr().out
 
 
-def test_interrupted_is_status_130(pool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_is_status_130(
+    pool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 

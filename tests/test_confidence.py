@@ -70,7 +70,7 @@ def test_groups_agree_with_the_plain_window(values: list[float], window: int) ->
 def test_a_missing_column_is_named_and_an_empty_sample_has_none(
     figure: Callable[[Trace], float | None], column: str
 ) -> None:
-    with pytest.raises(MissingFigures, match=f"'{column}'.*--redraw"):
+    with pytest.raises(MissingFigures, match=f"'{column}'.*--replicate"):
         figure(BARE)
     assert figure(EMPTY) is None
 

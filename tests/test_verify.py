@@ -37,7 +37,9 @@ def test_the_last_answer_line(text: str, found: str | None) -> None:
         assert answer_line(text) == found
 
 
-@pytest.mark.parametrize(("text", "key"), [("1,200", "1200"), ("7.50", "15/2"), ("15/2", "15/2"), ("-3", "-3"), ("007", "7")])
+@pytest.mark.parametrize(
+    ("text", "key"), [("1,200", "1200"), ("7.50", "15/2"), ("15/2", "15/2"), ("-3", "-3"), ("007", "7")]
+)
 def test_equal_numbers_meet_under_one_key(text: str, key: str) -> None:
     answer = number.read(P, f"Answer: {text}")
     assert answer is not None
@@ -80,7 +82,10 @@ def test_the_verifier_says_what_is_wrong(text: str, evidence: str) -> None:
 
 def test_a_division_by_zero_is_refused() -> None:
     problem = Problem("p", (), "countdown", "countdown", {"numbers": [4, 4, 9], "goal": 9})
-    assert countdown.fault(countdown.read(problem, "Answer: 9 / (4 - 4)"), [4, 4, 9], 9) == "The expression divides by zero."
+    assert (
+        countdown.fault(countdown.read(problem, "Answer: 9 / (4 - 4)"), [4, 4, 9], 9)
+        == "The expression divides by zero."
+    )
 
 
 @pytest.mark.parametrize(

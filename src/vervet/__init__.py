@@ -17,12 +17,11 @@ _HOMES = {
     "Wallet": "budget",
     "parse": "operators",
     "open_pool": "pool",
-    "run": "run",
+    "Run": "run",
     "Result": "run",
-    "arun": "run",
 }
 
-__all__ = ["Budget", "Result", "Wallet", "__version__", "arun", "open_pool", "parse", "run"]
+__all__ = ["Budget", "Result", "Run", "Wallet", "__version__", "open_pool", "parse"]
 
 
 def __getattr__(name: str) -> Any:

@@ -129,7 +129,7 @@ def _column(trace: Trace, name: Column) -> NDArray[np.float64]:
     column = getattr(trace, name)
     if column is None:
         raise MissingFigures(
-            f"expected the column {name!r} in the sample's trace, but it was not stored; draw it anew with --redraw"
+            f"expected the column {name!r} in the sample's trace, but it was not stored; draw others with another --replicate"
         )
     return np.asarray(column, dtype=np.float64)
 

@@ -12,8 +12,7 @@
     |  |- PoolFull          the store can no longer write
     |  `- MissingFigures    a stored sample lacks a figure that is needed
     `- Stopped              stopped on purpose (exit status 3)
-       |- LimitReached      a wallet or a budget ended it
-       `- NotInPool         a replay needs a draw that is not there
+       `- LimitReached      a wallet or a budget ended it
 
 A message says what was expected, what came, and what to do.
 """
@@ -73,7 +72,7 @@ class PoolFull(DataError):
 
 
 class MissingFigures(DataError):
-    """A stored sample lacks a figure that is needed (logprobs, token ids); draw it anew with ``--redraw``."""
+    """A stored sample lacks a figure that is needed (logprobs, token ids); draw others with another replicate."""
 
 
 class Stopped(VervetError):
@@ -84,7 +83,3 @@ class Stopped(VervetError):
 
 class LimitReached(Stopped):
     """A wallet or a budget does not allow what comes next."""
-
-
-class NotInPool(Stopped):
-    """A replay may not draw, and the pool does not hold what is needed."""

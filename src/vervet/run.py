@@ -177,16 +177,22 @@ def check(operator: Operator, example: Example, models: Mapping[str, Model]) -> 
     """Refuse, before anything is spent, scorers that are not there and roles that a model does not play."""
     for name in sorted(operator.scorers):
         if name == "verifier" and example.problem.verifier is None:
-            raise Mistake(f"the task of {example.problem.id} has no verifier: select with vote() or best(by='mean_logprob')")
+            raise Mistake(
+                f"the task of {example.problem.id} has no verifier: select with vote() or best(by='mean_logprob')"
+            )
         if name != "verifier" and name not in SCORERS:
             raise Mistake(f"expected a scorer (verifier, {', '.join(sorted(SCORERS))}), but got {name!r}")
     for part in operator.parts:
         name = getattr(part, "model", None) or ""
         if name not in models:
-            raise Mistake(f"expected a model of this run ({', '.join(filter(None, models)) or 'none'}), but got {name!r}")
+            raise Mistake(
+                f"expected a model of this run ({', '.join(filter(None, models)) or 'none'}), but got {name!r}"
+            )
         if missing := part.roles - models[name].supports.roles:
             known = ", ".join(sorted(models[name].supports.roles))
-            raise Unsupported(f"{models[name].name} plays the roles {known}, but {part!r} asks for {', '.join(missing)}")
+            raise Unsupported(
+                f"{models[name].name} plays the roles {known}, but {part!r} asks for {', '.join(missing)}"
+            )
 
 
 @dataclass(slots=True)

@@ -18,7 +18,9 @@ VERBS = (run, scale, show, pool, models, tasks, operators)
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="vervet", description="Better answers out of any language model, at a known cost.")
+    top = argparse.ArgumentParser(
+        prog="vervet", description="Better answers out of any language model, at a known cost."
+    )
     top.add_argument("--version", action="version", version=f"vervet {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
@@ -39,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vervet: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("vervet: interrupted; what was drawn is in the pool, the same command goes on from there", file=sys.stderr)
+        print(
+            "vervet: interrupted; what was drawn is in the pool, the same command goes on from there", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -35,7 +35,9 @@ def main(args: argparse.Namespace) -> int:
     for name, identity, dialect, supports in rows:
         abilities = [k for k, v in asdict(supports).items() if v is True]
         roles = ", ".join(sorted(supports.roles))
-        print_columns([[name, identity, f"dialect {dialect}; context {supports.context}; roles {roles}; {', '.join(abilities)}"]])
+        print_columns(
+            [[name, identity, f"dialect {dialect}; context {supports.context}; roles {roles}; {', '.join(abilities)}"]]
+        )
     if missing:
         print(f"embedded models: {missing}")
     print("local/PATH  a Hugging Face folder of a Llama-architecture model")

@@ -20,15 +20,21 @@ def add(verb: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     verb.add_argument("task", metavar="TASK", help="a benchmark; 'vervet tasks' lists them")
     verb.add_argument("--model", default="embedded", help="who answers (default: embedded); 'vervet models' lists them")
-    verb.add_argument("--judge", help="who plays the other roles, named 'judge' in expressions (default: the same model)")
+    verb.add_argument(
+        "--judge", help="who plays the other roles, named 'judge' in expressions (default: the same model)"
+    )
     verb.add_argument("--with", dest="architecture", default="generate(n=16) | vote()", metavar="EXPRESSION",
                       help="the architecture (default: %(default)r); 'vervet operators' lists the parts")  # fmt: skip
     verb.add_argument("--problems", type=int, default=100, metavar="N", help="how many problems (default: 100)")
     verb.add_argument("--split", default="development", help="train, development (default) or test")
     verb.add_argument("--level", type=int, help="only problems of this level")
-    verb.add_argument("--pool", default="vervet.sqlite", metavar="FILE", help="where samples are kept (default: %(default)s)")
+    verb.add_argument(
+        "--pool", default="vervet.sqlite", metavar="FILE", help="where samples are kept (default: %(default)s)"
+    )
     verb.add_argument("--seed", type=int, default=0, help="chooses the problems and the resampling (default: 0)")
-    verb.add_argument("--replicate", type=int, default=0, help="chooses the draws: a disjoint block of them (default: 0)")
+    verb.add_argument(
+        "--replicate", type=int, default=0, help="chooses the draws: a disjoint block of them (default: 0)"
+    )
     verb.add_argument("--wallet", default="", metavar="LIMITS",
                       help="what may be paid over all restarts: tokens=2M,calls=500,seconds=60")  # fmt: skip
     verb.add_argument("--budget", default="", metavar="LIMITS",

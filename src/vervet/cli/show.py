@@ -29,7 +29,9 @@ def main(args: argparse.Namespace) -> int:
             return 0
         example = pool.problem(args.problem)
         if example is None:
-            raise Mistake(f"expected the id of a problem in {args.pool} (list them: vervet show {args.pool}), but got {args.problem!r}")
+            raise Mistake(
+                f"expected the id of a problem in {args.pool} (list them: vervet show {args.pool}), but got {args.problem!r}"
+            )
         samples = pool.samples_of(args.problem, args.samples)
     if args.json:
         print_json({"problem": args.problem, "samples": [_data(example, s) for s in samples]})

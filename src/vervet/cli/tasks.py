@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..tasks import TASKS
 from .common import print_json
@@ -15,12 +16,12 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print every task."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, task in TASKS.items():
         problem = task.examples("development", 1, seed=0)[0].problem
         rows.append({
             "name": name,
-            "levels": list(task.levels),
+            "levels": [int(level) for level in task.levels],
             "reader": problem.reader,
             "verifier": problem.verifier,
             "about": (type(task).__doc__ or "").split("\n\n")[0].strip(),
@@ -30,7 +31,9 @@ def main(args: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     for row in rows:
-        print(f"{row['name']}  levels {min(row['levels'])} to {max(row['levels'])}, verifier {row['verifier'] or 'none'}")
+        print(
+            f"{row['name']}  levels {min(row['levels'])} to {max(row['levels'])}, verifier {row['verifier'] or 'none'}"
+        )
         print(f"  {row['about']}")
         print(f"  e.g. {row['example']}\n")
     return 0

@@ -40,7 +40,7 @@ from .attempt import Attempt
 from .drawing import Drawing
 from .world import Retry, World
 
-__all__ = ["LLM", "Ask", "Desk", "Retry", "World"]
+__all__ = ["LLM", "Ask", "Desk", "Retry", "World", "build_request"]
 
 _QUESTION_FIELDS = {f.name for f in fields(Question)} - {"messages", "role"}
 _ENDING_FIELDS = {f.name for f in fields(Endings)}
@@ -82,8 +82,8 @@ def build_request(messages: Sequence[Any], options: Mapping[str, Any], role: str
         known = ", ".join(sorted(_QUESTION_FIELDS | _ENDING_FIELDS))
         raise Mistake(f"expected options of a request ({known}), but got {', '.join(sorted(unknown))}")
     question = Question(tuple(messages), role=role, **{k: v for k, v in options.items() if k in _QUESTION_FIELDS})
-    endings = Endings(**{k: tuple(v) if k == "stop" else v for k, v in options.items() if k in _ENDING_FIELDS})
-    return Request(question, endings)
+    ends: dict[str, Any] = {k: tuple(v) if k == "stop" else v for k, v in options.items() if k in _ENDING_FIELDS}
+    return Request(question, Endings(**ends))
 
 
 def _merged(options: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -189,7 +189,9 @@ class LLM:
         max_tokens = self._max_tokens(request)
         row = Stream(self.model.name, request.question.digest, self.world.replicate, "/".join(self.branches))
         if row in self.desk.active:
-            raise Mistake("an equal question is already being asked: give arms that run at once their own llm.branch(name)")
+            raise Mistake(
+                "an equal question is already being asked: give arms that run at once their own llm.branch(name)"
+            )
         self._charge_call()
         self._keep_failures()
         stream = self._hand_out(row, request, max_tokens)
@@ -207,8 +209,9 @@ class LLM:
         """
         async with self.stream(request, n, role=role) as drawing:
             samples = tuple([sample async for sample in drawing])
+        drawing.expect_some()
         if not samples and n:
-            self._refuse_nothing(drawing)
+            raise LimitReached(f"the {drawing.ended} ended the drawing before its first sample")
         return Drawn(samples, drawing.failures, drawing.ended, drawing.n_void)
 
     async def follow(self, sample: Sample, **endings: Any) -> Sample:
@@ -219,7 +222,9 @@ class LLM:
         if stream.model != self.model.name:
             raise Mistake(f"expected a sample of {self.model.name}, but got one of {stream.model}")
         if unknown := set(endings) - _ENDING_FIELDS:
-            raise Mistake(f"expected endings ({', '.join(sorted(_ENDING_FIELDS))}), but got {', '.join(sorted(unknown))}")
+            raise Mistake(
+                f"expected endings ({', '.join(sorted(_ENDING_FIELDS))}), but got {', '.join(sorted(unknown))}"
+            )
         request = Request(self.world.pool.question(stream.question), Endings(**endings))
         outcomes: dict[int, Stored] = {}
         attempt = self._attempt(request, stream, self._max_tokens(request), outcomes.__setitem__)
@@ -355,12 +360,8 @@ class LLM:
         return None if shown is None else replace(shown, ended="cut:budget")
 
     def _use(self, sample: Sample, order: int, role: str) -> None:
-        use = Use(self.problem.id, self.operator, sample.address, order, role, sample.n_tokens, text_digest(sample.text))
+        use = Use(
+            self.problem.id, self.operator, sample.address, order, role, sample.n_tokens, text_digest(sample.text)
+        )
         self.desk.uses.append((use, sample))
         self.note("sample", role=role, order=order, tokens=sample.n_tokens, ended=sample.ended)
-
-    def _refuse_nothing(self, drawing: Drawing) -> None:
-        if drawing.ended is not None:
-            raise LimitReached(f"the {drawing.ended} ended the drawing before its first sample")
-        reasons = sorted({f.reason for f in drawing.failures.values()})
-        raise NothingDrawn(f"none of the {drawing.n} samples came: {'; '.join(reasons) or 'no reason given'}")

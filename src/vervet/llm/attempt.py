@@ -73,7 +73,7 @@ class Attempt:
                     self._settle(index, failure)
             else:
                 asked_s = max((f.retry_after_s for f in failures.values() if f.retry_after_s), default=None)
-                await asyncio.sleep(self.world.retry.wait_s(attempt, asked_s))
+                await asyncio.sleep(self.world.retry.wait_s(attempt, asked_s, self.stream.at(missing[0])))
 
     def stop(self) -> None:
         """End what is under way as soon as possible; what was computed is still delivered, recorded and billed."""
@@ -140,9 +140,7 @@ class Attempt:
                     raise LimitReached(f"the wallet has no room for a call of {prompt} + 1 tokens: {left}")
                 await self.world.purse_changed.wait()
 
-    async def _ask(
-        self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken
-    ) -> None:
+    async def _ask(self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken) -> None:
         """Open the call and take its deliveries; what was not delivered when it breaks is booked at its bound."""
         pool = self.world.pool
         found = pool.find(self.stream, indices)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..budget import Meter
-from ..errors import LimitReached
+from ..errors import LimitReached, NothingDrawn
 from ..types import Failure, Sample, Stored, Void
 from .attempt import Attempt
 
@@ -60,6 +60,12 @@ class Drawing:
             if sample is not None:
                 return sample
         raise StopAsyncIteration
+
+    def expect_some(self) -> None:
+        """Raise ``NothingDrawn`` where all failed: no sample at all is an error, unless a limit ended the drawing."""
+        if self.n and not self.n_given and self.ended is None:
+            reasons = "; ".join(sorted({f.reason for f in self.failures.values()})) or "no reason given"
+            raise NothingDrawn(f"none of the {self.n} samples came: {reasons}")
 
     def resolve(self, index: int, outcome: Stored) -> None:
         """Told by the attempt that an index has its outcome."""

@@ -6,7 +6,6 @@ The world holds things; it decides nothing. Operators never see it: they see an 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,17 +19,18 @@ from ..types import Address, Failure, Model, Pool, Reader, Scorer
 class Retry:
     """How transient failures are asked again: at most ``attempts`` times in all, ``first_s`` doubling up to ``most_s``.
 
-    A server's own Retry-After wins over the schedule. Each wait is spread by a random quarter.
+    A server's own Retry-After wins over the schedule. Each wait is spread by up to a quarter, by who waits, so that
+    those that failed together do not come back together.
     """
 
     attempts: int = 5
     first_s: float = 0.5
     most_s: float = 30.0
 
-    def wait_s(self, attempt: int, asked_s: float | None) -> float:
+    def wait_s(self, attempt: int, asked_s: float | None, who: Address) -> float:
         """Seconds before the attempt after this one (counted from 1)."""
         wait = asked_s if asked_s is not None else min(self.most_s, self.first_s * 2 ** (attempt - 1))
-        return wait * (1 + 0.25 * random.random())
+        return wait * (1 + 0.25 * ((who.seed + attempt) % 1000) / 1000)
 
 
 def _ignore(kind: str, facts: Mapping[str, Any]) -> None:

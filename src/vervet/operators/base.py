@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import Mistake
 from ..llm import LLM
-from ..rules.expression import Expression
+from ..rules.expression import Expression, list_name
 from ..types import Candidates, Problem
 
 
@@ -36,8 +36,8 @@ class Operator(Expression):
     def scorers(self) -> frozenset[str]:
         """The scorers that it names; the run resolves them before anything is spent."""
         by = getattr(self, "by", None)
-        needs = getattr(getattr(self, "until", None), "needs", frozenset())
-        return frozenset(needs) | ({by} if by else set())
+        needs: frozenset[str] = getattr(getattr(self, "until", None), "needs", frozenset())
+        return needs | ({by} if by else set())
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +49,7 @@ class Chain(Operator):
     async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
         """Run the steps in order; where a limit ended one, the rest work on the best so far."""
         for i, step in enumerate(self.steps):
-            candidates = await step(problem, candidates, llm.named(f"{i}:{type(step).__name__.lower()}"))
+            candidates = await step(problem, candidates, llm.named(f"{i}:{list_name(type(step))}"))
         return candidates
 
     @property
@@ -69,20 +69,17 @@ class Chain(Operator):
         return " | ".join(map(repr, self.steps))
 
 
-def must(condition: bool, operator: Any, name: str, expected: str) -> None:
-    """Refuse a setting of an operator: what was expected, what came."""
-    if not condition:
-        value = getattr(operator, name)
-        where = type(operator).__name__.lower()
-        raise Mistake(f"{where}: {name} must be {expected}, but got {name}={value!r}")
-
-
-def check_types(operator: Any, **expected: type | tuple[type, ...]) -> None:
-    """Refuse settings of another type than these; None is allowed where it is the default."""
+def check(operator: Any, name: str, kind: type, low: float | None = None, high: float | None = None) -> None:
+    """Refuse a setting of another type, or outside [low, high]; None is allowed where it is the default."""
+    value = getattr(operator, name)
     defaults = {f.name: f.default for f in fields(operator)}
-    for name, types in expected.items():
-        value = getattr(operator, name)
-        wrong = not isinstance(value, types) or isinstance(value, bool)
-        if wrong and not (value is None and defaults[name] is None):
-            names = types if isinstance(types, tuple) else (types,)
-            must(False, operator, name, " or ".join(t.__name__ for t in names))
+    if value is None and defaults[name] is None:
+        return
+    kinds = (int, float) if kind is float else kind
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if fits and (low is None or value >= low) and (high is None or value <= high):
+        return
+    limits = {(True, False): f" of {low} or more", (True, True): f" from {low} to {high}"}
+    expected = f"{kind.__name__}{limits.get((low is not None, high is not None), '')}"
+    where = list_name(type(operator))
+    raise Mistake(f"{where}: expected {name} to be {expected}, but got {name}={value!r}")

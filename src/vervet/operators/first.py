@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .. import select
 from ..llm import LLM
 from ..types import Candidates, Problem
-from .base import Operator, check_types
+from .base import Operator, check
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,7 +22,7 @@ class First(Operator):
     by: str = "verifier"
 
     def __post_init__(self) -> None:
-        check_types(self, by=str)
+        check(self, "by", str)
 
     async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
         """The same candidates with their new scores, the accepted one first."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import NothingDrawn
+from ..errors import Mistake
 from ..llm import LLM
 from ..rules import UntilRule
 from ..types import Candidates, Problem
-from .base import Operator, check_types, must
+from .base import Operator, check
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,18 +39,16 @@ class Generate(Operator):
     model: str | None = None
 
     def __post_init__(self) -> None:
-        check_types(self, n=int, temperature=(int, float), top_p=(int, float), top_k=int, min_p=(int, float))
-        check_types(self, max_tokens=int, ahead=int, model=str, until=UntilRule)
-        must(self.n >= 1, self, "n", "1 or more")
-        must(self.temperature is None or self.temperature >= 0, self, "temperature", "0 or more")
-        must(self.top_p is None or 0 < self.top_p <= 1, self, "top_p", "above 0 and at most 1")
-        must(self.top_k is None or self.top_k >= 1, self, "top_k", "1 or more")
-        must(self.min_p is None or 0 <= self.min_p <= 1, self, "min_p", "between 0 and 1")
-        must(self.max_tokens is None or self.max_tokens >= 1, self, "max_tokens", "1 or more")
-        must(self.ahead is None or self.ahead >= 1, self, "ahead", "1 or more")
-        must(self.cut is None or hasattr(self.cut, "fires_at"), self, "cut", "a cut rule")
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        object.__setattr__(self, "stop", stop)
+        limits = {"temperature": (0, None), "top_p": (0, 1), "min_p": (0, 1)}
+        for name, (low, high) in limits.items():
+            check(self, name, float, low, high)
+        for name in ("n", "top_k", "max_tokens", "ahead"):
+            check(self, name, int, 1)
+        check(self, "model", str)
+        check(self, "until", UntilRule)
+        if not hasattr(self.cut, "fires_at") and self.cut is not None:
+            raise Mistake(f"generate: expected cut to be a cut rule, but got cut={self.cut!r}")
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
 
     async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
         """The candidates that came, and the new ones behind them."""
@@ -63,9 +61,7 @@ class Generate(Operator):
                 drawn.append(llm.candidate(problem, sample))
                 if self.until is not None and await self._stops(problem, drawn, llm):
                     break
-        if not drawn and samples.ended is None:
-            reasons = "; ".join(sorted({f.reason for f in samples.failures.values()}))
-            raise NothingDrawn(f"none of the {self.n} samples came: {reasons}")
+        samples.expect_some()
         return candidates.with_items((*candidates, *drawn))
 
     @property

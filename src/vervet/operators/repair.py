@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..llm import LLM
 from ..types import Candidate, Candidates, Problem
-from .base import Operator, check_types, must
+from .base import Operator, check
 from .first import First
 
 
@@ -28,8 +28,11 @@ class Repair(Operator):
     model: str | None = None
 
     def __post_init__(self) -> None:
-        check_types(self, rounds=int, by=str, temperature=(int, float), max_tokens=int, model=str)
-        must(self.rounds >= 1, self, "rounds", "1 or more")
+        check(self, "rounds", int, 1)
+        check(self, "by", str)
+        check(self, "temperature", float, 0)
+        check(self, "max_tokens", int, 1)
+        check(self, "model", str)
 
     async def __call__(self, problem: Problem, candidates: Candidates, llm: LLM) -> Candidates:
         """The repaired answer first, what it came from behind it."""

@@ -38,7 +38,9 @@ class LowConfidence(Expression):
     def fires_at(self, trace: Trace) -> int | None:
         """The first full window whose mean lies below the threshold ends the sample at its last token."""
         if trace.topk is None:
-            raise MissingFigures("low_confidence needs the top-k mean of each token, which these samples lack; --redraw")
+            raise MissingFigures(
+                "low_confidence needs the top-k mean of each token, which these samples lack; draw others with another --replicate"
+            )
         total = 0.0
         for i, value in enumerate(trace.topk):
             total -= value

@@ -37,7 +37,7 @@ def draw_examples(
     items: dict[str, Any] = {}
     fruitless = 0
     while len(items) < n:
-        item = draw(rng, level, split)  # type: ignore[arg-type]
+        item = draw(rng, level, split)
         fruitless = fruitless + 1 if item.key in items else 0
         items.setdefault(item.key, item)
         if fruitless > 10_000:

@@ -157,8 +157,7 @@ def draw_numbers(rng: Random, count: int) -> tuple[int, ...]:
     4
     """
     return tuple(
-        rng.choice(LARGE_NUMBERS) if rng.random() < LARGE_SHARE else rng.choice(SMALL_NUMBERS)
-        for _ in range(count)
+        rng.choice(LARGE_NUMBERS) if rng.random() < LARGE_SHARE else rng.choice(SMALL_NUMBERS) for _ in range(count)
     )
 
 

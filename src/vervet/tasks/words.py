@@ -8,6 +8,7 @@ objects or distractors: renaming a training problem cannot make a held-out one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -20,6 +21,7 @@ from .splits import Split, split_of
 LEVELS: Final = tuple(range(2, 13))
 MAX_VALUE: Final = 999
 MAX_CONSTANT: Final = 99
+REACHES: Final = (0.0, 2.0, 4.0)
 NAMES: Final = tuple(
     "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jim Kim Leo Mia Ned Oli Pam Ray Sam Tom Una Vic Wes Zoe".split()
 )
@@ -75,8 +77,12 @@ def draw_level(rng: Random) -> int:
     return rng.choice(LEVELS)
 
 
-def draw_item(rng: Random, level: int | None = None, split: Split | None = None) -> WordsItem:
+def draw_item(
+    rng: Random, level: int | None = None, split: Split | None = None, reaches: Sequence[float] = REACHES
+) -> WordsItem:
     """Draw a problem of `level` steps (by default from the mixture), from `split` if one is named.
+
+    `reaches` are the numbers of places by which sentences may leave their order; a problem draws one of them.
 
     >>> item = draw_item(Random("doc"), level=3)
     >>> len(item.steps), item.steps[-1].endswith(f"= {item.target}")
@@ -91,7 +97,7 @@ def draw_item(rng: Random, level: int | None = None, split: Split | None = None)
             continue
         key = _key_of(chain)
         if split is None or split_of(key) == split:
-            return _dress(rng, chain, key)
+            return _dress(rng, chain, key, reaches)
 
 
 def _draw_chain(rng: Random, count: int) -> list[Quantity]:
@@ -147,13 +153,14 @@ def _key_of(chain: list[Quantity]) -> str:
     return ";".join(f"{q.kind}{q.source},{q.other},{q.constant}" if q.kind else str(q.value) for q in chain)
 
 
-def _dress(rng: Random, chain: list[Quantity], key: str) -> WordsItem:
+def _dress(rng: Random, chain: list[Quantity], key: str, reaches: Sequence[float]) -> WordsItem:
     """Give the chain names and an object, mix in distractors, disturb the order and ask for its end."""
     names = rng.sample(NAMES, len(NAMES))
     thing = rng.choice(OBJECTS)
     needed = len(chain)
     quantities = chain + _draw_distractors(rng, chain, len(names) - needed)
-    sentences = _disturb(rng, [_sentence(quantities, place, names, thing) for place in _order(rng, quantities, needed)])
+    order = _disturb(rng, _order(rng, quantities, needed), reaches)
+    sentences = [_sentence(quantities, place, names, thing) for place in order]
     asked = names[needed - 1]
     text = f"{' '.join(sentences)} How many {thing} does {asked} have?"
     steps = tuple(_work(chain, place, names) for place in range(needed) if chain[place].kind)
@@ -179,11 +186,11 @@ def _order(rng: Random, quantities: list[Quantity], needed: int) -> list[int]:
     return order
 
 
-def _disturb(rng: Random, sentences: list[str]) -> list[str]:
-    """Disturb the order moderately: by problem not at all, or each sentence by up to about two or four places."""
-    reach = rng.choice((0.0, 2.0, 4.0))
-    places = [place + rng.uniform(0, reach) for place in range(len(sentences))]
-    return [sentence for _, sentence in sorted(zip(places, sentences, strict=True))]
+def _disturb(rng: Random, order: list[int], reaches: Sequence[float]) -> list[int]:
+    """Disturb the order moderately: by problem, each place moves by at most about one of the reaches."""
+    reach = rng.choice(reaches)
+    ranks = [rank + rng.uniform(0, reach) for rank in range(len(order))]
+    return [place for _, place in sorted(zip(ranks, order, strict=True))]
 
 
 def _sentence(quantities: list[Quantity], place: int, names: list[str], thing: str) -> str:

@@ -1,0 +1,117 @@
+"""The protocols that join the rooms: models, rules, operators, scorers, tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from .asked import Problem, Question, Request, Stream
+from .drawn import Delivery, Sample, Trace
+from .made import Answer, Candidates, Example, Score, Stop, Verdict
+from .plain import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Supports:
+    """What a model can do. Asked for what it cannot do, a model raises ``Unsupported``; it never ignores.
+
+    ``n``: the most samples that one call may bring. ``logprobs``: the largest k of a top-k mean, 0 for the chosen
+    token alone, None for no figures at all. ``context``: prompt and completion tokens together, None if unknown.
+    ``stops_on_close``: leaving a call ends what it costs.
+    """
+
+    roles: frozenset[str] = frozenset({"answer"})
+    n: int = 1
+    logprobs: int | None = None
+    continuation: bool = False
+    cut: bool = False
+    fork: bool = False
+    seed: bool = False
+    rate: bool = False
+    context: int | None = None
+    stops_on_close: bool = False
+
+
+class Call(Protocol):
+    """One attempt under way: an async iterator of deliveries that can be asked to end early.
+
+    After ``stop()`` the iterator still delivers what was computed and paid for of the unfinished samples, then ends.
+    """
+
+    def __aiter__(self) -> AsyncIterator[Delivery]: ...
+    async def __anext__(self) -> Delivery: ...
+    def stop(self) -> None:
+        """End the attempt as soon as possible."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """One way of getting tokens. ``name`` is its identity with revision; ``dialect`` names the roles' texts it knows."""
+
+    name: str
+    dialect: str
+    supports: Supports
+
+    def count(self, question: Question) -> int:
+        """An upper bound of the prompt's tokens."""
+
+    def draw(
+        self, request: Request, stream: Stream, indices: Sequence[int], so_far: Mapping[int, Sample] | None = None
+    ) -> AbstractAsyncContextManager[Call]:
+        """One attempt, no retry; leaving the block ends the call. Open samples in ``so_far`` are followed further."""
+
+    async def rate(self, texts: Sequence[str]) -> list[Score]:
+        """Rewards or logprobs of given texts, where supported."""
+
+
+class Cut(Protocol):
+    """A rule that ends one sample while it is generated: frozen data and a pure stepper."""
+
+    @property
+    def name(self) -> str:
+        """What a sample that it cut says of its end."""
+
+    def fires_at(self, trace: Trace) -> int | None:
+        """The number of tokens after which the sample ends, or None while it goes on."""
+
+
+class Until(Protocol):
+    """A rule that ends drawing: sees the candidates so far, in index order."""
+
+    def __call__(self, candidates: Candidates) -> Stop | None: ...
+
+
+Reader = Callable[[Problem, str], Answer | None]
+Grader = Callable[[Problem, Json, Answer | None], Verdict]
+
+
+class Operator(Protocol):
+    """The one thing you extend: candidates in, candidates out; the world is reached through ``llm`` alone."""
+
+    async def __call__(self, problem: Problem, candidates: Candidates, llm: Any) -> Candidates: ...
+
+
+class Scorer(Protocol):
+    """Scores for candidates, in their order."""
+
+    def __call__(self, problem: Problem, candidates: Candidates, llm: Any) -> Awaitable[list[Score]]: ...
+
+
+class Task(Protocol):
+    """A benchmark: problems, the names of its reader and verifier, and its grader."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the list of tasks."""
+
+    @property
+    def levels(self) -> Sequence[int]:
+        """The levels of difficulty, easiest first."""
+
+    def examples(self, split: str, n: int, seed: int, level: int | None = None) -> list[Example]:
+        """``n`` examples of one split, a function of the arguments alone."""
+
+    def grade(self, problem: Problem, target: Json, answer: Answer | None) -> Verdict:
+        """Compare an answer with the hidden target."""

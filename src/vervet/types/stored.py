@@ -1,0 +1,123 @@
+"""The store: what a pool answers, and its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .asked import Address, Question, Stream
+from .drawn import Bill, Failure, Sample, Stored
+from .made import Answer, Example, Score, Verdict
+from .plain import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer of the pool to an attempt that wants to draw: the indices it holds now, and those that others hold.
+
+    ``call`` is the id of the open call (None where nothing was granted). An index that has its outcome by now is in
+    neither list: look it up with ``find``.
+    """
+
+    call: int | None
+    granted: tuple[int, ...]
+    busy: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """That a run used a draw: by which operator, in which order, in which role, and how many of its tokens."""
+
+    problem: str
+    operator: str
+    address: Address
+    order: int
+    role: str
+    n_tokens: int
+    text_digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has freshly paid over all its restarts."""
+
+    bill: Bill = Bill()
+    calls: int = 0
+    fresh_samples: int = 0
+    seconds: float = 0.0
+
+
+class Pool(Protocol):
+    """The durable store. One row per address, the first write wins (an open sample may be replaced by more of it).
+
+    Methods return at once and are safe from any thread; what they write is readable here at once, on disk within a
+    second, and in the order of the calls. Only ``claim`` and ``flush`` wait for the disk. A store that can no longer
+    write raises ``PoolFull`` from every writing method, with the number of samples that could not be stored.
+    """
+
+    path: str
+
+    def start_run(self, identity: Mapping[str, Json]) -> str:
+        """The id of the run with this identity; its row is made if there is none."""
+
+    def add_problem(self, task: str, example: Example) -> None:
+        """Keep a problem with its target, which only the grader reads."""
+
+    def add_question(self, question: Question) -> str:
+        """Keep a question; its digest."""
+
+    def question(self, digest: str) -> Question:
+        """The question of a digest."""
+
+    def find(self, stream: Stream, indices: Sequence[int]) -> dict[int, Stored]:
+        """What is known at these indices, in stored precision; what is absent, or failed transiently, is left out."""
+
+    async def claim(self, run: str, stream: Stream, indices: Sequence[int], reserve: Bill, continues: bool) -> Claim:
+        """Open a call, durably, on those indices that nobody holds and that are vacant or open.
+
+        ``reserve`` is what the call may cost per index. Calls of owners that are no longer alive are closed first:
+        what they had not settled is booked as unsettled, and where the model does not continue their block turns void.
+        """
+
+    def record(self, call: int, index: int, outcome: Sample | Failure, bill: Bill) -> None:
+        """Keep what an open call brought for one index and add to its bill; a transient failure stays with the call."""
+
+    def settle(self, call: int, bill: Bill = Bill(), seconds: float = 0.0) -> None:
+        """Close a call: add the last of its bill and let go of its indices."""
+
+    def void(self, stream: Stream, indices: Sequence[int]) -> None:
+        """Take indices out of use for ever."""
+
+    def keep_failures(self, run: str, problem: str, failures: Mapping[Address, Failure]) -> None:
+        """In this run these failures stay: a later question was built without them."""
+
+    def kept_failures(self, run: str) -> dict[Address, Failure]:
+        """The failures that stay in this run."""
+
+    def add_uses(self, run: str, uses: Sequence[Use]) -> None:
+        """Note which draws a run used; equal rows are kept once."""
+
+    def add_verdicts(self, problem: str, rows: Mapping[int, tuple[Answer | None, Verdict]]) -> None:
+        """Keep verdicts on texts of a problem, by text digest."""
+
+    def scores(self, scorer: str, problem: str, texts: Sequence[int], replicate: int) -> dict[int, Score]:
+        """Known scores by text digest."""
+
+    def add_scores(self, scorer: str, problem: str, rows: Mapping[int, Score], replicate: int) -> None:
+        """Keep scores by text digest."""
+
+    def add_answer(self, run: str, problem: str, text: str | None, answer: Answer | None, verdict: Verdict) -> None:
+        """Keep the final answer of a run to a problem; the same run again replaces it by the same."""
+
+    def spent(self, run: str) -> Spent:
+        """What this run has paid over all its restarts."""
+
+    def add_seconds(self, run: str, seconds: float) -> None:
+        """Add to the wall time of a run."""
+
+    async def flush(self) -> None:
+        """Wait until everything written so far is on disk."""
+
+    def close(self) -> None:
+        """Write what is queued and let go of the file."""
