@@ -18,7 +18,8 @@ from .base import MAX_TOKENS, draw_examples
 from .splits import Split, split_of
 
 LEVELS: Final = (3, 4, 5)
-LEVEL_WEIGHTS: Final = (1, 4, 5)
+STANDARD: Final = (4, 4, 2)
+HARD: Final = (1, 4, 5)  # weights of 3, 4 and 5 given numbers
 SMALL_NUMBERS: Final = tuple(range(1, 26))
 LARGE_NUMBERS: Final = (30, 40, 50, 60, 75, 80, 90, 100)
 LARGE_SHARE: Final = 0.15
@@ -141,13 +142,13 @@ def draw_expression(rng: Random, numbers: Sequence[int]) -> Expression:
     return parts[0]
 
 
-def draw_level(rng: Random) -> int:
-    """Draw how many numbers are given: 3, 4 or 5 in the ratio 1 : 4 : 5.
+def draw_level(rng: Random, weights: Sequence[int] = STANDARD) -> int:
+    """Draw how many numbers are given: 3, 4 or 5, by default in the ratio 4 : 4 : 2.
 
     >>> draw_level(Random("doc")) in LEVELS
     True
     """
-    return rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
+    return rng.choices(LEVELS, weights)[0]
 
 
 def draw_numbers(rng: Random, count: int) -> tuple[int, ...]:
@@ -189,7 +190,9 @@ def prompt_text(numbers: Sequence[int], target: int) -> str:
     return f"Make {target} from {', '.join(map(str, numbers))} with + - * /, each number at most once."
 
 
-def draw_item(rng: Random, level: int | None = None, split: Split | None = None) -> CountdownItem:
+def draw_item(
+    rng: Random, level: int | None = None, split: Split | None = None, weights: Sequence[int] = STANDARD
+) -> CountdownItem:
     """Draw a problem of `level` given numbers (by default from the mixture), from `split` if one is named.
 
     >>> item = draw_item(Random("doc"), level=4)
@@ -198,7 +201,7 @@ def draw_item(rng: Random, level: int | None = None, split: Split | None = None)
     """
     if level is not None and level not in LEVELS:
         raise ValueError(f"level must be one of {LEVELS}, but got {level=}")
-    count = draw_level(rng) if level is None else level
+    count = draw_level(rng, weights) if level is None else level
     numbers = draw_numbers(rng, count)
     while split is not None and split_of(key_of(numbers)) != split:
         numbers = draw_numbers(rng, count)

@@ -21,7 +21,6 @@ from .splits import Split, split_of
 LEVELS: Final = tuple(range(2, 13))
 MAX_VALUE: Final = 999
 MAX_CONSTANT: Final = 99
-REACHES: Final = (0.0, 2.0, 4.0)
 NAMES: Final = tuple(
     "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jim Kim Leo Mia Ned Oli Pam Ray Sam Tom Una Vic Wes Zoe".split()
 )
@@ -41,6 +40,22 @@ _MULTIPLES: Final = {
 _KINDS: Final = ("add", "subtract", "multiply", "divide", "join", "differ")
 _KIND_WEIGHTS: Final = (24, 24, 20, 14, 10, 8)
 _SIGN: Final = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "join": "+", "differ": "-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How hard problems are: weights of 2, 3 ... 12 steps, weights of 0, 1 ... distractors, and how far order is disturbed.
+
+    ``reaches``: numbers of places by which sentences may leave their order; a problem draws one of them.
+    """
+
+    levels: tuple[int, ...]
+    distractors: tuple[int, ...]
+    reaches: tuple[float, ...]
+
+
+STANDARD: Final = Mixture((12, 12, 11, 10, 9, 8, 6, 5, 4, 3, 2), (45, 35, 20), (0.0, 0.0, 0.0, 2.0))
+HARD: Final = Mixture((1,) * len(LEVELS), (25, 35, 25, 15), (0.0, 2.0, 4.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +83,19 @@ class WordsItem:
     key: str
 
 
-def draw_level(rng: Random) -> int:
-    """Draw the number of steps: 2 to 12, each as likely.
+def draw_level(rng: Random, mixture: Mixture = STANDARD) -> int:
+    """Draw the number of steps: 2 to 12, by default more often few than many.
 
     >>> draw_level(Random("doc")) in LEVELS
     True
     """
-    return rng.choice(LEVELS)
+    return rng.choices(LEVELS, mixture.levels)[0]
 
 
 def draw_item(
-    rng: Random, level: int | None = None, split: Split | None = None, reaches: Sequence[float] = REACHES
+    rng: Random, level: int | None = None, split: Split | None = None, mixture: Mixture = STANDARD
 ) -> WordsItem:
     """Draw a problem of `level` steps (by default from the mixture), from `split` if one is named.
-
-    `reaches` are the numbers of places by which sentences may leave their order; a problem draws one of them.
 
     >>> item = draw_item(Random("doc"), level=3)
     >>> len(item.steps), item.steps[-1].endswith(f"= {item.target}")
@@ -90,14 +103,14 @@ def draw_item(
     """
     if level is not None and level not in LEVELS:
         raise ValueError(f"level must be one of {LEVELS[0]} to {LEVELS[-1]}, but got {level=}")
-    count = draw_level(rng) if level is None else level
+    count = draw_level(rng, mixture) if level is None else level
     while True:
         chain = _draw_chain(rng, count)
         if len(chain) > len(NAMES):
             continue
         key = _key_of(chain)
         if split is None or split_of(key) == split:
-            return _dress(rng, chain, key, reaches)
+            return _dress(rng, chain, key, mixture)
 
 
 def _draw_chain(rng: Random, count: int) -> list[Quantity]:
@@ -153,13 +166,13 @@ def _key_of(chain: list[Quantity]) -> str:
     return ";".join(f"{q.kind}{q.source},{q.other},{q.constant}" if q.kind else str(q.value) for q in chain)
 
 
-def _dress(rng: Random, chain: list[Quantity], key: str, reaches: Sequence[float]) -> WordsItem:
+def _dress(rng: Random, chain: list[Quantity], key: str, mixture: Mixture) -> WordsItem:
     """Give the chain names and an object, mix in distractors, disturb the order and ask for its end."""
     names = rng.sample(NAMES, len(NAMES))
     thing = rng.choice(OBJECTS)
     needed = len(chain)
-    quantities = chain + _draw_distractors(rng, chain, len(names) - needed)
-    order = _disturb(rng, _order(rng, quantities, needed), reaches)
+    quantities = chain + _draw_distractors(rng, chain, len(names) - needed, mixture.distractors)
+    order = _disturb(rng, _order(rng, quantities, needed), mixture.reaches)
     sentences = [_sentence(quantities, place, names, thing) for place in order]
     asked = names[needed - 1]
     text = f"{' '.join(sentences)} How many {thing} does {asked} have?"
@@ -167,10 +180,10 @@ def _dress(rng: Random, chain: list[Quantity], key: str, reaches: Sequence[float
     return WordsItem(text, chain[-1].value, steps, key)
 
 
-def _draw_distractors(rng: Random, chain: list[Quantity], room: int) -> list[Quantity]:
-    """Draw 0 to 3 quantities that nothing needs: a given one, or a step from any quantity before it."""
+def _draw_distractors(rng: Random, chain: list[Quantity], room: int, weights: Sequence[int]) -> list[Quantity]:
+    """Draw a few quantities that nothing needs: a given one, or a step from any quantity before it."""
     quantities = list(chain)
-    for _ in range(min(rng.choices((0, 1, 2, 3), (25, 35, 25, 15))[0], room)):
+    for _ in range(min(rng.choices(range(len(weights)), weights)[0], room)):
         step: list[Quantity] = []
         if rng.random() < 0.7:
             step = _draw_step(rng, quantities, rng.randrange(len(quantities)))
