@@ -1,0 +1,29 @@
+"""Models: one file per way of getting tokens. A name says which: ``embedded``, ``local/PATH``, ``fake/LAW``.
+
+A model draws; it never retries, counts money or touches the pool.
+"""
+
+from __future__ import annotations
+
+from ..errors import Mistake
+from ..types import Model
+
+EMBEDDED = ("embedded", "embedded-small")
+
+
+def load(name: str) -> Model:
+    """The model of a name. Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs."""
+    kind, _, rest = name.partition("/")
+    if name in EMBEDDED:
+        from .local import load as load_local
+
+        return load_local(name)
+    if kind == "local" and rest:
+        from .local import load as load_local
+
+        return load_local(rest)
+    if kind == "fake" and rest:
+        from .fake import load as load_fake
+
+        return load_fake(rest)
+    raise Mistake(f"expected a model ({', '.join(EMBEDDED)}, local/PATH, fake/LAW), but got {name!r}")
