@@ -6,7 +6,7 @@ Knows the pool, the budgets, the roles and the models; knows no target, no task 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -29,6 +29,7 @@ from ..types import (
     Request,
     Sample,
     Score,
+    Scorer,
     Stored,
     Stream,
     Supports,
@@ -93,14 +94,27 @@ def _merged(options: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     return {**merged, "max_tokens": min(limits, default=None)}
 
 
+def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception that ended a drawing, out of its group: our own before others, as itself."""
+    leaves = list(_leaves(errors))
+    return next((e for e in leaves if isinstance(e, VervetError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
 @dataclass(frozen=True, slots=True)
 class LLM:
     """An operator's only way to the world. Frozen: ``on``, ``within``, ``branch`` and ``named`` give another view.
 
     >>> from vervet.testing import llm_for
-    >>> from vervet.sync import wait
     >>> llm = llm_for("iid")
-    >>> len(wait(llm.draw(llm.ask("answer", llm.problem).request, 3)))
+    >>> len(asyncio.run(llm.draw(llm.ask("answer", llm.problem).request, 3)))
     3
     """
 
@@ -192,12 +206,13 @@ class LLM:
             raise Mistake(
                 "an equal question is already being asked: give arms that run at once their own llm.branch(name)"
             )
-        self._charge_call()
+        allowed = self._charge_call()
         self._keep_failures()
         stream = self._hand_out(row, request, max_tokens)
         self.desk.active.add(row)
         try:
             async with self._drawing(request, stream, max_tokens, n, ahead or max(n, 1), role) as drawing:
+                drawing.ended = None if allowed else "budget"
                 yield drawing
         finally:
             self.desk.active.discard(row)
@@ -228,7 +243,8 @@ class LLM:
         request = Request(self.world.pool.question(stream.question), Endings(**endings))
         outcomes: dict[int, Stored] = {}
         attempt = self._attempt(request, stream, self._max_tokens(request), outcomes.__setitem__)
-        self._charge_call()
+        if not self._charge_call():
+            raise LimitReached("the budget has no call left")
         await attempt.fetch([sample.address.index])
         outcome = outcomes[sample.address.index]
         if not isinstance(outcome, Sample):
@@ -263,12 +279,18 @@ class LLM:
         known = self.world.pool.scores(name, problem.id, digests, self.world.replicate)
         new = {d: c for d, c in zip(digests, candidates, strict=True) if d not in known}
         if new:
-            scores = await found(problem, Candidates(tuple(new.values())), self)
-            fresh = dict(zip(new, scores, strict=True))
+            fresh = dict(zip(new, await self._fresh_scores(found, problem, list(new.values())), strict=True))
             judged = {d: s for d, s in fresh.items() if not s.not_judged}
             self.world.pool.add_scores(name, problem.id, judged, self.world.replicate)
             known = {**known, **fresh}
         return [known[d] for d in digests]
+
+    async def _fresh_scores(self, scorer: Scorer, problem: Problem, candidates: list[Candidate]) -> list[Score]:
+        """What a scorer says; where a limit ends it, the candidates are not judged, and the best so far stays."""
+        try:
+            return await scorer(problem, Candidates(tuple(candidates)), self)
+        except LimitReached as limit:
+            return [Score(not_judged=str(limit)) for _ in candidates]
 
     # --- inside ---
 
@@ -299,11 +321,12 @@ class LLM:
             parts.append(f"endings={canonical_json(endings.data)}")
         return replace(row, scope=";".join(parts))
 
-    def _charge_call(self) -> None:
-        if min(m.left("calls") for m in self.meters) < 1:
-            raise LimitReached("the budget has no call left")
-        for meter in self.meters:
+    def _charge_call(self) -> bool:
+        """Count a call, unless the budget has none left."""
+        allowed = min(m.left("calls") for m in self.meters) >= 1
+        for meter in self.meters if allowed else ():
             meter.add(calls=1)
+        return allowed
 
     def _keep_failures(self) -> None:
         """A later question is being built: what failed before stays failed in this run."""
@@ -344,8 +367,8 @@ class LLM:
                     yield drawing
                 finally:
                     drawing.close()
-        except* VervetError as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            raise _first_of(errors) from None
         finally:
             drawing.void_broken()
             transient = {i: f for i, f in drawing.failures.items() if f.kind == "transient"}

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..budget import Grant
-from ..errors import LimitReached, ModelError
+from ..errors import LimitReached, MissingFigures, ModelError
 from ..pool import stored_precision
-from ..types import Bill, Call, Delivery, Failure, Model, Request, Sample, Stored, Stream
+from ..types import Bill, Call, Claim, Delivery, Failure, Model, Request, Sample, Stored, Stream
 from .world import World
 
 Resolve = Callable[[int, Stored], None]
@@ -103,7 +103,11 @@ class Attempt:
             pool, continues = self.world.pool, self.model.supports.continuation
             claim = await pool.claim(self.world.run, self.stream, indices[: grant.n], reserve, continues)
             if claim.call is None:
+                self._expect_progress(indices, claim)
                 raise Vacant
+            if self.stopped:  # the consumer left while this waited for room: nothing was asked for yet
+                pool.settle(claim.call)
+                return {}
             n_calls = 1
             self.asked.update(claim.granted)
             self.failed.difference_update(claim.granted)
@@ -118,6 +122,16 @@ class Attempt:
         elif not self.stopped and (short := set(claim.granted) - self.resolved - set(taken.failures)):
             raise ModelError(f"{self.model.name} ended its call without what was asked at the indices {sorted(short)}")
         return taken.failures
+
+    def _expect_progress(self, indices: Sequence[int], claim: Claim) -> None:
+        """Refuse samples that are stored whole but cannot be shown as these endings ask: waiting would not help."""
+        if claim.busy or len(self.look(indices)) < len(indices):
+            return
+        if len(self.world.pool.find(self.stream, indices)) == len(indices):
+            raise MissingFigures(
+                f"{self.stream.at(indices[0])} is stored without what these endings need (where its tokens end, "
+                "or more tokens); draw others with another --replicate"
+            )
 
     def _cut_by_wallet(self, indices: Sequence[int]) -> None:
         """The wallet allowed fewer tokens than the question: what is open now ends here."""

@@ -82,11 +82,11 @@ class Drawing:
             attempt.stopped = True
 
     def void_broken(self) -> None:
-        """Where the model cannot continue, take the block from the first broken index out of use."""
+        """Where the model cannot continue, take what was asked for here from the first broken index on out of use."""
         attempt = self.attempt
         broken = attempt.asked - attempt.resolved - attempt.failed
         if broken and not attempt.model.supports.continuation:
-            attempt.world.pool.void(attempt.stream, range(min(broken), max(attempt.asked) + 1))
+            attempt.world.pool.void(attempt.stream, sorted(i for i in attempt.asked if i >= min(broken)))
 
     def _hand_out(self) -> None:
         """Keep the window full: hand out the next indices and start fetching what is missing of them."""

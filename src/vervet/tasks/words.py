@@ -89,6 +89,8 @@ def draw_level(rng: Random, mixture: Mixture = STANDARD) -> int:
     >>> draw_level(Random("doc")) in LEVELS
     True
     """
+    if len(set(mixture.levels)) == 1:  # drawn as the corpus of the embedded model was
+        return rng.choice(LEVELS)
     return rng.choices(LEVELS, mixture.levels)[0]
 
 
