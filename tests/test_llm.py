@@ -142,9 +142,8 @@ def test_transient_stays_vacant_for_others_and_is_kept_once_a_later_question_was
     assert set(draw(llm_for(model, pool=pool, run="a"), 3).failures) == {1}, "in its own run it stays"
     assert not draw(llm_for(model, pool=pool, run="b"), 3).failures, "for another run it is vacant"
     assert set(draw(llm_for(model, pool=pool, run="a"), 3).failures) == {1}
-    retried = llm_for(model, pool=pool, run="a")
-    retried.world.kept.clear()  # what --retry-failed does
-    assert not draw(retried, 3).failures
+    assert not draw(llm_for(model, pool=pool, run="a", retry_failed=True), 3).failures
+    assert not draw(llm_for(model, pool=pool, run="a"), 3).failures, "and it stays asked"
 
 
 @BOTH

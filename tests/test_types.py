@@ -75,14 +75,24 @@ def test_endings_say_only_what_can_change_the_end() -> None:
 
 
 def test_a_shorter_trace_has_every_column_shorter() -> None:
-    trace = Trace(array("i", [5, 6, 7]), array("i", [1, 2, 3]), array("f", [-1, -2, -3]), None, array("f", [0, 1, 2]), k=3)
+    trace = Trace(
+        array("i", [5, 6, 7]), array("i", [1, 2, 3]), array("f", [-1, -2, -3]), None, array("f", [0, 1, 2]), k=3
+    )
     short = trace.first(2)
-    assert (len(short), len(short.ends or ()), len(short.logprob or ()), short.topk, len(short.entropy or ())) == (2, 2, 2, None, 2)
+    assert (len(short), len(short.ends or ()), len(short.logprob or ()), short.topk, len(short.entropy or ())) == (
+        2,
+        2,
+        2,
+        None,
+        2,
+    )
     assert short != trace
     assert trace.first(3) == trace
 
 
-@pytest.mark.parametrize(("ended", "is_open"), [("eos", False), ("refused", False), ("length", True), ("stop:a", True), (None, True)])
+@pytest.mark.parametrize(
+    ("ended", "is_open"), [("eos", False), ("refused", False), ("length", True), ("stop:a", True), (None, True)]
+)
 def test_only_the_end_token_and_a_refusal_end_a_trajectory(ended: str | None, is_open: bool) -> None:
     assert Sample(Stream("m", "q").at(0), "a", ended).is_open == is_open
 

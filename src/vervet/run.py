@@ -224,6 +224,8 @@ class Loop:
         return self._result(run_id, before)
 
     def _world(self, run_id: str, before: Spent) -> World:
+        if self.run.retry_failed:
+            self.pool.forget_failures(run_id)
         wallet = Wallet(tokens=0) if self.run.replay else self.run.wallet
         deadline = None
         if wallet.seconds is not None:
@@ -232,7 +234,7 @@ class Loop:
             pool=self.pool, models=self.models, run=run_id, replicate=self.run.replicate, readers=READERS,
             scorers=SCORERS, purse=Purse(wallet, Spent() if self.run.replay else before), retry=Retry(),
             deadline=deadline, note=self.listen,
-            kept={} if self.run.retry_failed else self.pool.kept_failures(run_id),
+            kept=self.pool.kept_failures(run_id),
         )  # fmt: skip
 
     async def _all(self, world: World) -> None:

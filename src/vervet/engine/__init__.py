@@ -3,7 +3,7 @@
 It knows no strings, prompts, HTTP or tasks. ``llama`` runs the network, ``sampling`` turns logits into tokens and
 figures, ``batch`` lets sequences join and leave a batch at every step. Import it only where torch is wanted.
 
-What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 to 3 threads, by ``tests/test_engine.py``):
+What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 and 2 threads, by ``tests/test_engine.py``):
 in bfloat16 the ids *and* the figures of a sequence are bit-equal whatever else is in the batch, in whichever slot,
 whenever it joined, and whether it was decoded in one go or cut and followed later by forcing its known tokens. The
 same held in float32 on that machine, but only because rows come in multiples of 16 (a batch of 1 to 3 rows differs

@@ -6,6 +6,7 @@ This is the only place where money is reserved and where a retry is decided.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -52,7 +53,7 @@ class Attempt:
     resolved: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
     calls: set[Call] = field(default_factory=set)
-    stopped: bool = False
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def fetch(self, indices: Sequence[int]) -> None:
         """Bring an outcome for each index, or raise ``LimitReached`` for those that the wallet does not allow."""
@@ -61,7 +62,7 @@ class Attempt:
             try:
                 failures = await self._once(missing)
             except Vacant:
-                await asyncio.sleep(wait_s)
+                await self._pause(wait_s)
                 wait_s = min(wait_s * 1.5, 0.1)
                 continue
             wait_s = 0.002
@@ -73,11 +74,25 @@ class Attempt:
                     self._settle(index, failure)
             else:
                 asked_s = max((f.retry_after_s for f in failures.values() if f.retry_after_s), default=None)
-                await asyncio.sleep(self.world.retry.wait_s(attempt, asked_s, self.stream.at(missing[0])))
+                await self._pause(self.world.retry.wait_s(attempt, asked_s, self.stream.at(missing[0])))
+
+    @property
+    def stopped(self) -> bool:
+        """True once nothing new is to be asked for."""
+        return self._stopping.is_set()
+
+    def finish(self) -> None:
+        """Ask for nothing new; what is under way goes on to its end."""
+        self._stopping.set()
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait, but not beyond the moment when nothing new is to be asked for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
 
     def stop(self) -> None:
         """End what is under way as soon as possible; what was computed is still delivered, recorded and billed."""
-        self.stopped = True
+        self.finish()
         for call in self.calls:
             call.stop()
 

@@ -79,7 +79,7 @@ class Drawing:
         if attempt.model.supports.continuation or self._overdue:
             attempt.stop()
         else:
-            attempt.stopped = True
+            attempt.finish()
 
     def void_broken(self) -> None:
         """Where the model cannot continue, take what was asked for here from the first broken index on out of use."""

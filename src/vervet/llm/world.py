@@ -53,7 +53,6 @@ class World:
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     purse: Purse = field(default_factory=lambda: Purse(Wallet()))
     retry: Retry = field(default_factory=Retry)
-    retry_failed: bool = False
     deadline: float | None = None
     note: Callable[[str, Mapping[str, Any]], None] = _ignore
     kept: dict[Address, Failure] = field(default_factory=dict)

@@ -52,6 +52,11 @@ class Notes(ABC):
         )
         return {Stream(*row[3:]).at(split_key(row[0])[1]): Failure(row[1], row[2]) for row in rows}
 
+    def forget_failures(self, run: str) -> None:
+        """Let go of the failures that stayed in this run, so that they are asked again."""
+        self._expect_run(run)
+        self._put(lambda ledger: ledger.db.execute("DELETE FROM kept_failures WHERE run = ?", (ledger.run_key(run),)))
+
     def add_uses(self, run: str, uses: Sequence[Use]) -> None:
         """Note which draws a run used; equal rows are kept once."""
         self._expect_run(run)

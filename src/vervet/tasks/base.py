@@ -10,8 +10,6 @@ from ..errors import Mistake
 from ..types import Example, digest
 from .splits import SPLITS, Split
 
-MAX_TOKENS = 512
-
 
 def draw_examples(
     name: str,

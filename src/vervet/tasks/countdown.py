@@ -14,12 +14,13 @@ from typing import Final
 
 from ..types import Answer, Example, Json, Problem, Verdict
 from ..verify.countdown import grade
-from .base import MAX_TOKENS, draw_examples
+from .base import draw_examples
 from .splits import Split, split_of
 
 LEVELS: Final = (3, 4, 5)
-STANDARD: Final = (4, 4, 2)
-HARD: Final = (1, 4, 5)  # weights of 3, 4 and 5 given numbers
+STANDARD: Final = (3, 4, 3)  # weights of 3, 4 and 5 given numbers
+HARD: Final = (1, 4, 5)
+MAX_TOKENS: Final = 256
 SMALL_NUMBERS: Final = tuple(range(1, 26))
 LARGE_NUMBERS: Final = (30, 40, 50, 60, 75, 80, 90, 100)
 LARGE_SHARE: Final = 0.15
@@ -143,7 +144,7 @@ def draw_expression(rng: Random, numbers: Sequence[int]) -> Expression:
 
 
 def draw_level(rng: Random, weights: Sequence[int] = STANDARD) -> int:
-    """Draw how many numbers are given: 3, 4 or 5, by default in the ratio 4 : 4 : 2.
+    """Draw how many numbers are given: 3, 4 or 5, by default in the ratio 3 : 4 : 3.
 
     >>> draw_level(Random("doc")) in LEVELS
     True

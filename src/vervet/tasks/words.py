@@ -15,12 +15,13 @@ from typing import Final
 
 from ..types import Answer, Example, Json, Problem, Verdict
 from ..verify import number
-from .base import MAX_TOKENS, draw_examples
+from .base import draw_examples
 from .splits import Split, split_of
 
 LEVELS: Final = tuple(range(2, 13))
 MAX_VALUE: Final = 999
 MAX_CONSTANT: Final = 99
+MAX_TOKENS: Final = 256
 NAMES: Final = tuple(
     "Ann Bob Cat Dan Eve Fay Gus Hal Ida Jim Kim Leo Mia Ned Oli Pam Ray Sam Tom Una Vic Wes Zoe".split()
 )

@@ -67,10 +67,12 @@ def world_for(
     pool = pool or pool_for()
     models = dict(law) if isinstance(law, Mapping) else {"": model_for(law, **options)}
     key = pool.start_run({"run": run})
+    if retry_failed:
+        pool.forget_failures(key)
     return World(
         pool, models, key, replicate, READERS,
         {**SCORERS, "exact": Exact(), "judge": Judgement("judge" if "judge" in models else None)},
-        Purse(wallet or Wallet(), pool.spent(key)), Retry(first_s=0.0), retry_failed, kept=pool.kept_failures(key),
+        Purse(wallet or Wallet(), pool.spent(key)), Retry(first_s=0.0), kept=pool.kept_failures(key),
     )  # fmt: skip
 
 

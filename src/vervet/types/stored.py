@@ -95,6 +95,9 @@ class Pool(Protocol):
     def kept_failures(self, run: str) -> dict[Address, Failure]:
         """The failures that stay in this run."""
 
+    def forget_failures(self, run: str) -> None:
+        """Let go of the failures that stayed in this run, so that they are asked again."""
+
     def add_uses(self, run: str, uses: Sequence[Use]) -> None:
         """Note which draws a run used; equal rows are kept once."""
 
