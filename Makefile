@@ -17,8 +17,7 @@ help:  ## list the commands
 	@echo "variables: PYTHON=python3  make test ARGS='-k pool'  make prove ONLY=<issue|id|stale|all> QUICK=1"
 
 demo: $(VENV)/.demo  ## watch a real model get better as samples are added: no key, no server, no download
-	$(BIN)/vervet run words --model embedded --with "generate(n=64) | vote()" --problems 100 --split test --pool demo.sqlite --seed 0
-	$(BIN)/vervet scale demo.sqlite --html demo.html
+	$(BIN)/vervet run words --model embedded --with "generate(n=64) | vote()" --problems 100 --split test --pool demo.sqlite --seed 0 --html demo.html
 
 test: $(VENV)/.dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)
@@ -37,7 +36,7 @@ prove: $(VENV)/.dev  ## measure every figure that is claimed; ONLY= a part of th
 	$(BIN)/python -m bench.prove $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 clean:  ## remove the environment and what the commands left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.sqlite* demo.html
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.sqlite* demo.html build
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"vervet needs Python 3.11 or newer, this is {sys.version.split()[0]}; use make PYTHON=python3.12")'
