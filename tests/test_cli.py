@@ -218,3 +218,19 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0
     out = capsys.readouterr().out
     assert all(verb in out for verb in ("run", "scale", "show", "pool", "models", "tasks", "operators"))
+
+
+def test_a_full_disk_stops_the_drawing_and_counts_what_was_lost(pool: str) -> None:
+    import resource
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    command = [sys.executable, "-m", "vervet", "run", "words", *FAKE, "--with", "generate(n=64)", "--problems", "60"]
+    done = subprocess.run([*command, "--pool", pool], preexec_fn=small_disk, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "could not be stored" in done.stderr
+    assert "Traceback" not in done.stderr
+    db = sqlite3.connect(pool)
+    assert db.execute("SELECT count(*) FROM samples").fetchone()[0] > 0
+    db.close()
