@@ -141,8 +141,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     for task in options.tasks:
+        torch.manual_seed(options.seed)
         rng = Random(f"{options.seed}/evaluate/{task}")
         problems = [ask(task, rng) for _ in range(options.problems)]
         print(

@@ -5,6 +5,8 @@ A model draws; it never retries, counts money or touches the pool.
 
 from __future__ import annotations
 
+from functools import cache
+
 from ..errors import Mistake
 from ..types import Model
 
@@ -12,18 +14,24 @@ EMBEDDED = ("embedded", "embedded-small")
 
 
 def load(name: str) -> Model:
-    """The model of a name. Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs."""
+    """The model of a name. Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs.
+
+    A model on this machine is loaded once per process and name: its engine serves every run.
+    """
     kind, _, rest = name.partition("/")
     if name in EMBEDDED:
-        from .local import load as load_local
-
-        return load_local(name)
+        return _local(name)
     if kind == "local" and rest:
-        from .local import load as load_local
-
-        return load_local(rest)
+        return _local(rest)
     if kind == "fake" and rest:
         from .fake import load as load_fake
 
         return load_fake(rest)
     raise Mistake(f"expected a model ({', '.join(EMBEDDED)}, local/PATH, fake/LAW), but got {name!r}")
+
+
+@cache
+def _local(name: str) -> Model:
+    from .local import load as load_local
+
+    return load_local(name)

@@ -142,6 +142,7 @@ def _identify(file: Path) -> bool:
     # Read only, so that a foreign file stays as it is (no checkpoint, no change of its journal mode).
     db = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
     try:
+        db.execute("BEGIN")  # one snapshot: another process may be making the file
         app = db.execute("PRAGMA application_id").fetchone()[0]
         version = db.execute("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
