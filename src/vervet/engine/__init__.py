@@ -6,8 +6,8 @@ figures, ``batch`` lets sequences join and leave a batch at every step. Import i
 What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 and 2 threads, by ``tests/test_engine.py``):
 in bfloat16 the ids *and* the figures of a sequence are bit-equal whatever else is in the batch, in whichever slot,
 whenever it joined, and whether it was decoded in one go or cut and followed later by forcing its known tokens. The
-same held in float32 on that machine, but only because rows come in multiples of 16 (a batch of 1 to 3 rows differs
-by 1e-6); it is not promised. Another processor or another torch may round differently, so may give other samples.
+same held in float32 with one thread, but not with two: rows then sum in another order and differ by about 1e-6, so a
+sample may take another turn; it is not promised there. Another processor or another torch may round differently, so may give other samples.
 """
 
 from __future__ import annotations
