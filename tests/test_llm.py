@@ -411,3 +411,20 @@ def test_score_is_looked_up_first() -> None:
     calls = world.models[""].log.calls
     assert asyncio.run(llm.score("judge", llm.problem, candidates)) == first
     assert world.models[""].log.calls == calls == 5
+
+
+def test_a_half_done_sample_of_a_model_that_cannot_continue_is_billed_and_void_but_never_kept() -> None:
+    async def late() -> tuple[LLM, FakeModel]:
+        model = FakeModel(Length(), continues=False, delay_s=0.001)
+        llm = llm_for(model)
+        llm.world.deadline = asyncio.get_running_loop().time() + 0.03
+        async with llm.stream(llm.ask("answer", llm.problem).request, 4) as samples:
+            assert [s async for s in samples] == []
+            assert samples.ended == "wallet"
+        return llm, model
+
+    llm, model = asyncio.run(late())
+    (address, *_) = model.log.tokens
+    known = llm.world.pool.find(address.stream, range(4))
+    assert {type(stored) for stored in known.values()} == {Void}
+    assert llm.world.pool.spent(llm.world.run).bill.tokens == model.log.total_tokens > 0

@@ -242,9 +242,11 @@ class LLM:
             )
         request = Request(self.world.pool.question(stream.question), Endings(**endings))
         outcomes: dict[int, Stored] = {}
-        attempt = self._attempt(request, stream, self._max_tokens(request), outcomes.__setitem__)
-        if not self._charge_call():
-            raise LimitReached("the budget has no call left")
+        left = min(m.left("tokens") for m in self.meters)
+        if left < 1 or not self._charge_call():
+            raise LimitReached("the budget has no call or no token left")
+        max_tokens = int(min(self._max_tokens(request), sample.n_tokens + left))
+        attempt = self._attempt(request, stream, max_tokens, outcomes.__setitem__)
         await attempt.fetch([sample.address.index])
         outcome = outcomes[sample.address.index]
         if not isinstance(outcome, Sample):

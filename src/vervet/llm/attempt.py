@@ -25,9 +25,13 @@ class Vacant(Exception):
 
 @dataclass(slots=True)
 class Taken:
-    """What one call brought so far; ``is_whole`` once it ended by itself, so that its bill is complete."""
+    """What one call brought so far; ``is_whole`` once it ended by itself, so that its bill is complete.
+
+    ``broken`` is the part of the bill for samples that were left half done where the model cannot continue.
+    """
 
     bill: Bill = Bill()
+    broken: Bill = Bill()
     indices: set[int] = field(default_factory=set)
     failures: dict[int, Failure] = field(default_factory=dict)
     is_whole: bool = False
@@ -185,13 +189,13 @@ class Attempt:
                     self.calls.discard(call)
             taken.is_whole = True
         finally:
-            broken = Bill()
+            lost = Bill()
             if not taken.is_whole:
                 n_lost = len(set(indices) - taken.indices)
                 prompt = 0 if taken.indices else grant.prompt_tokens
-                broken = Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt)
-            taken.bill += broken
-            pool.settle(call_id, broken)
+                lost = Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt)
+            taken.bill += lost
+            pool.settle(call_id, taken.broken + lost)
         if cancelled is not None:
             raise cancelled
 
@@ -211,17 +215,20 @@ class Attempt:
                 continue
             taken.bill += delivery.bill
             taken.indices.add(delivery.index)
-            self._take(call_id, delivery, taken.failures)
+            self._take(call_id, delivery, taken)
 
-    def _take(self, call_id: int, delivery: Delivery, failures: dict[int, Failure]) -> None:
+    def _take(self, call_id: int, delivery: Delivery, taken: Taken) -> None:
         outcome = delivery.outcome
         if isinstance(outcome, Sample):
+            if outcome.ended is None and not self.model.supports.continuation:
+                taken.broken += delivery.bill  # nobody can go on with it: its index is broken, only its bill stays
+                return
             outcome = stored_precision(outcome)
         self.world.pool.record(call_id, delivery.index, outcome, delivery.bill)
         if isinstance(outcome, Failure) and outcome.kind == "fatal":
             raise ModelError(outcome.reason)
         if isinstance(outcome, Failure) and outcome.kind == "transient":
-            failures[delivery.index] = outcome
+            taken.failures[delivery.index] = outcome
             self.failed.add(delivery.index)
             return
         if (shown := self.view(outcome)) is not None:
