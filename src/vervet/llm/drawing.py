@@ -38,6 +38,7 @@ class Drawing:
     n_void: int = 0
     n_given: int = 0
     _handed: list[int] = field(default_factory=list)
+    _missing: list[int] = field(default_factory=list)
     _position: int = 0
     _overdue: bool = False
     _futures: dict[int, asyncio.Future[Stored]] = field(default_factory=dict)
@@ -52,11 +53,14 @@ class Drawing:
             if self._position >= len(self._handed):
                 self.ended = "budget"
                 break
-            outcome = await self._outcome(self._handed[self._position])
+            index = self._handed[self._position]
+            if not self._futures[index].done():
+                self._launch()
+            outcome = await self._outcome(index)
             if outcome is None:
                 break
             self._position += 1
-            sample = self._take(self._handed[self._position - 1], outcome)
+            sample = self._take(index, outcome)
             if sample is not None:
                 return sample
         raise StopAsyncIteration
@@ -89,7 +93,7 @@ class Drawing:
             attempt.world.pool.void(attempt.stream, sorted(i for i in attempt.asked if i >= min(broken)))
 
     def _hand_out(self) -> None:
-        """Keep the window full: hand out the next indices and start fetching what is missing of them."""
+        """Keep the window full: hand out the next indices, and see which of them have their outcome already."""
         fresh: list[int] = []
         while self._may_hand_out(len(fresh)):
             index = len(self._handed)
@@ -103,7 +107,14 @@ class Drawing:
                 unkept.append(index)
             else:
                 self.resolve(index, failure)
-        missing = self.attempt.look(unkept) if unkept else []
+        self._missing += self.attempt.look(unkept) if unkept else []
+
+    def _launch(self) -> None:
+        """Start fetching what is missing of the window.
+
+        Only when the consumer has to wait: what is there is used up first, so that a replay asks for nothing.
+        """
+        missing, self._missing = self._missing, []
         size = self.attempt.model.supports.n
         for start in range(0, len(missing), size):
             self.group.create_task(self._fetch(missing[start : start + size]))

@@ -48,13 +48,11 @@ class LocalModel:
     """A ``Model`` over a local folder (config.json, *.safetensors, tokenizer.json, a chat template).
 
     ``dtype``: "bfloat16" or "float32", None as shipped (another one is part of the name); ``slots``: samples decoded
-    at once; ``threads``: of the engine, None as torch has it. A question's temperature counts as 1 where it is not set.
+    at once; ``threads``: of the engine (with more than two, samples are not promised to be bit-equal). A question's temperature counts as 1 where it is not set.
     Raises ``MissingExtra`` without the extra ``local``, ``Mistake`` for a folder that lacks something.
     """
 
-    def __init__(
-        self, folder: str | Path, *, dtype: str | None = None, slots: int = 256, threads: int | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, *, dtype: str | None = None, slots: int = 256, threads: int = 2) -> None:
         self.folder = Path(folder).resolve()
         for package in ("torch", "safetensors"):
             if importlib.util.find_spec(package) is None:
@@ -155,7 +153,7 @@ def _weights_digest(folder: Path) -> str:
     return state.hexdigest()
 
 
-def _engine(folder: Path, dtype: str, slots: int, threads: int | None) -> Engine:
+def _engine(folder: Path, dtype: str, slots: int, threads: int) -> Engine:
     from ..engine import start
 
     return start(folder, dtype, slots, threads)
