@@ -7,8 +7,7 @@ What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 and 2 thread
 in bfloat16 the ids *and* the figures of a sequence are bit-equal whatever else is in the batch, in whichever slot,
 whenever it joined, and whether it was decoded in one go or cut and followed later by forcing its known tokens. The
 same held in float32 with one thread, but not with two: rows then sum in another order and differ by about 1e-6, so a
-sample may take another turn; it is not promised there. With four threads one bf16 sample in some hundreds was seen to
-differ by a last bit in other company, so that two are the default of the models. Another processor or another torch may round differently, so may give other samples.
+sample may take another turn; it is not promised there. Another processor or another torch may round differently, so may give other samples.
 """
 
 from __future__ import annotations

@@ -154,6 +154,25 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x.dtype)
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, ahead: Tensor) -> Tensor:
+    """Attention of a few queries in each row, bit-equal whatever the other rows and the padding are.
+
+    ``q`` (rows, kv_heads, queries, head_dim); ``k``, ``v`` (rows, kv_heads, length, head_dim); ``ahead``: keys that do not
+    count. Keys are summed in blocks of ``BLOCK``, one block after another in float32, so that masked blocks add
+    exact zeros; the library's fused kernel is faster, but its rows depend on how many rows there are.
+    """
+    n_blocks = k.shape[2] // BLOCK
+    scores = torch.matmul(q, k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
+    scores = scores.masked_fill_(ahead, float("-inf"))  # (rows, kv_heads, queries, length)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp_().unflatten(-1, (n_blocks, BLOCK))
+    mass = weights.sum(-1)  # (rows, kv_heads, queries, n_blocks)
+    parts = torch.matmul(weights.to(v.dtype).transpose(2, 3), v.unflatten(2, (n_blocks, BLOCK)))
+    total, norm = parts[:, :, 0].float(), mass[..., 0]
+    for block in range(1, n_blocks):
+        total, norm = total + parts[:, :, block], norm + mass[..., block]
+    return (total / norm[..., None]).to(q.dtype)
+
+
 class Llama:
     """A network with its weights in ``dtype``. Its methods run without gradients and are for one thread at a time."""
 
@@ -223,14 +242,12 @@ class Llama:
         rows, length = torch.arange(len(at)), round_up(max(positions) + 1, BLOCK)
         cache.reserve(length)
         ahead = (torch.arange(length) > at[:, None])[:, None, None]  # (rows, 1, 1, length)
-        mask = torch.zeros(ahead.shape, dtype=self.dtype).masked_fill_(ahead, float("-inf"))
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = cache.kv[i, 0, : len(at)], cache.kv[i, 1, : len(at)]  # (rows, kv_heads, length, head_dim)
             keys[rows, :, at], values[rows, :, at] = k, v
             q = q.view(len(at), c.kv_heads, -1, c.head_dim)  # the heads of a group are the queries of its keys
-            o = F.scaled_dot_product_attention(q, keys[:, :, :length], values[:, :, :length], attn_mask=mask)
-            return o.reshape(len(at), -1)
+            return attention(q, keys[:, :, :length], values[:, :, :length], ahead).reshape(len(at), -1)
 
         hidden = self._hidden(torch.tensor([*ids, *padding]), at, attend)
         return F.linear(hidden.float(), self._head)[:n]

@@ -48,7 +48,7 @@ class LocalModel:
     """A ``Model`` over a local folder (config.json, *.safetensors, tokenizer.json, a chat template).
 
     ``dtype``: "bfloat16" or "float32", None as shipped (another one is part of the name); ``slots``: samples decoded
-    at once; ``threads``: of the engine (with more than two, samples are not promised to be bit-equal). A question's temperature counts as 1 where it is not set.
+    at once; ``threads``: of the engine. A question's temperature counts as 1 where it is not set.
     Raises ``MissingExtra`` without the extra ``local``, ``Mistake`` for a folder that lacks something.
     """
 
