@@ -214,14 +214,15 @@ def shares(size: Size) -> Figure:
 
 def until_replays(size: Size) -> Figure:
     """generate(until=...): live = rerun = replay on a fuller pool."""
-    few = min(size.n_few, 100)
+    few = min(size.n_few, 40)
     expression = f"generate(n={size.draws}, until=agree(0.8) & tokens(2000), temperature=1.0) | vote()"
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {"architecture": expression, "problems": few}
         live = start(standard_run(size, "words", **settings, pool=f"{folder}/live.sqlite"))
         rerun = start(standard_run(size, "words", **settings, pool=f"{folder}/live.sqlite"))
-        draws(size, "words")
-        fuller = start(standard_run(size, "words", **settings, replay=True))
+        full = {"problems": few, "pool": f"{folder}/full.sqlite"}
+        start(standard_run(size, "words", **full))
+        fuller = start(standard_run(size, "words", architecture=expression, **full, replay=True))
     same = live.outcomes == rerun.outcomes == fuller.outcomes
     text = f"{few} problems: outcomes {'equal' if same else 'different'}; drawn {live.fresh_now}, {rerun.fresh_now}, {fuller.fresh_now}"
     return Figure(text, same and rerun.fresh_now == fuller.fresh_now == 0, "a replay differs")
