@@ -164,9 +164,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, ahead: Tensor) -> Tensor:
     n_blocks = k.shape[2] // BLOCK
     scores = torch.matmul(q, k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
     scores = scores.masked_fill_(ahead, float("-inf"))  # (rows, kv_heads, queries, length)
-    weights = (scores - scores.amax(-1, keepdim=True)).exp_().unflatten(-1, (n_blocks, BLOCK))
+    weights = (scores - scores.amax(-1, keepdim=True)).exp_().view(*scores.shape[:-1], n_blocks, BLOCK)
     mass = weights.sum(-1)  # (rows, kv_heads, queries, n_blocks)
-    parts = torch.matmul(weights.to(v.dtype).transpose(2, 3), v.unflatten(2, (n_blocks, BLOCK)))
+    values = v.view(*v.shape[:2], n_blocks, BLOCK, v.shape[-1])
+    parts = torch.matmul(weights.to(v.dtype).transpose(2, 3), values)
     total, norm = parts[:, :, 0].float(), mass[..., 0]
     for block in range(1, n_blocks):
         total, norm = total + parts[:, :, block], norm + mass[..., block]
