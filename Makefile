@@ -48,5 +48,5 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,local,report]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,local,report,serve]'
 	@touch $@ $(VENV)/.demo

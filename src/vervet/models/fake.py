@@ -128,6 +128,9 @@ class FakeModel:
         """Not supported."""
         raise Unsupported(f"{self.name} rates no texts")
 
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
     def trajectory(self, question: Question, address: Address) -> Sample:
         """The whole sample at an address, to its own end."""
         written = self.law.write(question, random.Random(address.seed))

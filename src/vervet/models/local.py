@@ -140,6 +140,9 @@ class LocalModel:
         """Not supported yet: raises ``Unsupported``."""
         raise Unsupported(f"{self.name} does not rate texts")
 
+    async def close(self) -> None:
+        """Nothing to let go of: the engine stays for the next run."""
+
 
 def _weights_digest(folder: Path) -> str:
     """8 hexadecimal digits that stand for the weights."""

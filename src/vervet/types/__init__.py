@@ -7,7 +7,7 @@ The words are those of ``docs/design.md``; a word means one thing everywhere.
 from __future__ import annotations
 
 from .asked import Address, Endings, Problem, Question, Request, Stream
-from .drawn import Bill, Delivery, Drawn, Failure, FailureKind, Sample, Stored, Trace, Void
+from .drawn import Bill, Delivery, Drawn, Failure, FailureKind, Prices, Sample, Stored, Trace, Void
 from .made import Answer, Candidate, Candidates, Example, Score, Stop, Verdict
 from .plain import Json, Message, canonical_json, digest, text_digest
 from .protocols import Call, Cut, Grader, Model, Operator, Reader, Scorer, Supports, Task, Until
@@ -34,6 +34,7 @@ __all__ = [
     "Model",
     "Operator",
     "Pool",
+    "Prices",
     "Problem",
     "Question",
     "Reader",

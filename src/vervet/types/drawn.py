@@ -94,6 +94,32 @@ class Bill:
         return Bill(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model costs, in US dollars per million tokens. ``None``: no price of its own, it costs what a prompt token costs.
+
+    Hidden reasoning is paid as completion. ``batch`` is the share of the price that a batch file pays.
+
+    >>> Prices(prompt=2.0, completion=8.0, cached_prompt=0.5).usd(Bill(1_000_000, 500_000, cached_prompt_tokens=400_000))
+    5.4
+    """
+
+    prompt: float
+    completion: float
+    cached_prompt: float | None = None
+    cache_write: float | None = None
+    batch: float = 0.5
+
+    def usd(self, bill: Bill) -> float:
+        """What the tokens of a bill cost; unsettled ones are taken for the dearest kind that they can be."""
+        cached = self.prompt if self.cached_prompt is None else self.cached_prompt
+        written = self.prompt if self.cache_write is None else self.cache_write
+        plain = bill.prompt_tokens - bill.cached_prompt_tokens - bill.cache_write_tokens
+        paid = plain * self.prompt + bill.cached_prompt_tokens * cached + bill.cache_write_tokens * written
+        paid += bill.completion_tokens * self.completion
+        return (paid + bill.unsettled_tokens * max(self.completion, self.prompt, written)) / 1e6
+
+
 FailureKind = Literal["transient", "failed", "refused", "fatal"]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from .asked import Problem, Question, Request, Stream
-from .drawn import Delivery, Sample, Trace
+from .drawn import Delivery, Prices, Sample, Trace
 from .made import Answer, Candidates, Example, Score, Stop, Verdict
 from .plain import Json
 
@@ -19,7 +19,8 @@ class Supports:
 
     ``n``: the most samples that one call may bring. ``logprobs``: the largest k of a top-k mean, 0 for the chosen
     token alone, None for no figures at all. ``context``: prompt and completion tokens together, None if unknown.
-    ``stops_on_close``: leaving a call ends what it costs.
+    ``stops_on_close``: leaving a call ends what it costs. ``prices``: None if unknown. What a model learns of its server
+    while it draws may change these; roles, continuation and context never change.
     """
 
     roles: frozenset[str] = frozenset({"answer"})
@@ -32,6 +33,7 @@ class Supports:
     rate: bool = False
     context: int | None = None
     stops_on_close: bool = False
+    prices: Prices | None = None
 
 
 class Call(Protocol):
@@ -60,10 +62,16 @@ class Model(Protocol):
     def draw(
         self, request: Request, stream: Stream, indices: Sequence[int], so_far: Mapping[int, Sample] | None = None
     ) -> AbstractAsyncContextManager[Call]:
-        """One attempt, no retry; leaving the block ends the call. Open samples in ``so_far`` are followed further."""
+        """One attempt, no retry; leaving the block ends the call. Open samples in ``so_far`` are followed further.
+
+        A call may bring fewer indices than it was asked for (a server that ignores ``n``): the rest is asked for anew.
+        """
 
     async def rate(self, texts: Sequence[str]) -> list[Score]:
         """Rewards or logprobs of given texts, where supported."""
+
+    async def close(self) -> None:
+        """Let go of connections of the running event loop; the model may be used again."""
 
 
 class Cut(Protocol):
