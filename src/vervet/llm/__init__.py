@@ -6,15 +6,15 @@ Knows the pool, the budgets, the roles and the models; knows no target, no task 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..budget import Budget, Meter
+from ..budget import Budget, Meter, expect_prices
 from ..errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
 from ..models.endings import truncated
-from ..prompts import Role, role
+from ..prompts import role
 from ..types import (
     Address,
     Answer,
@@ -25,7 +25,6 @@ from ..types import (
     Failure,
     Model,
     Problem,
-    Question,
     Request,
     Sample,
     Score,
@@ -37,27 +36,12 @@ from ..types import (
     canonical_json,
     text_digest,
 )
+from .asking import ENDING_FIELDS, QUESTION_FIELDS, Ask, build_request, is_long, merged
 from .attempt import Attempt
 from .drawing import Drawing
 from .world import Retry, World
 
 __all__ = ["LLM", "Ask", "Desk", "Retry", "World", "build_request"]
-
-_QUESTION_FIELDS = {f.name for f in fields(Question)} - {"messages", "role"}
-_ENDING_FIELDS = {f.name for f in fields(Endings)}
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request in a role, and whether its text is an answer."""
-
-    request: Request
-    role: Role | None = None
-
-    @property
-    def is_answer(self) -> bool:
-        """True where the reply is read as an answer to the problem."""
-        return self.role is None or self.role.answer
 
 
 @dataclass(slots=True)
@@ -73,25 +57,6 @@ class Desk:
     failures: dict[Address, Failure] = field(default_factory=dict)
     uses: list[tuple[Use, Sample]] = field(default_factory=list)
     ended: str | None = None
-
-
-def build_request(messages: Sequence[Any], options: Mapping[str, Any], role: str | None = None) -> Request:
-    """A request from messages and options; an option that is neither of the question nor of the endings is a mistake."""
-    options = {k: v for k, v in options.items() if v is not None}
-    unknown = set(options) - _QUESTION_FIELDS - _ENDING_FIELDS
-    if unknown:
-        known = ", ".join(sorted(_QUESTION_FIELDS | _ENDING_FIELDS))
-        raise Mistake(f"expected options of a request ({known}), but got {', '.join(sorted(unknown))}")
-    question = Question(tuple(messages), role=role, **{k: v for k, v in options.items() if k in _QUESTION_FIELDS})
-    ends: dict[str, Any] = {k: tuple(v) if k == "stop" else v for k, v in options.items() if k in _ENDING_FIELDS}
-    return Request(question, Endings(**ends))
-
-
-def _merged(options: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
-    """What the asker fixed wins over the operator's options; of two limits the smaller counts."""
-    merged = {**options, **problem.fixed}
-    limits = [o["max_tokens"] for o in (options, problem.fixed) if o.get("max_tokens") is not None]
-    return {**merged, "max_tokens": min(limits, default=None)}
 
 
 def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -144,9 +109,10 @@ class LLM:
 
     @property
     def left(self) -> dict[str, float]:
-        """What the limits still allow: draws, tokens and calls of the budgets, and tokens of the wallet."""
-        budget = {n: min(m.left(n) for m in self.meters) for n in ("draws", "tokens", "calls")}
-        return {**budget, "wallet_tokens": self.world.purse.left_tokens}
+        """What the limits still allow: draws, tokens, calls and usd of the budgets, tokens and usd of the wallet."""
+        budget = {n: min(m.left(n) for m in self.meters) for n in ("draws", "tokens", "calls", "usd")}
+        purse = self.world.purse
+        return {**budget, "wallet_tokens": purse.left_tokens, "wallet_usd": purse.left_usd}
 
     def on(self, model: str | None) -> LLM:
         """The same view with another model of the run; None keeps this one."""
@@ -180,13 +146,13 @@ class LLM:
         if role_name not in self.model.supports.roles:
             known = ", ".join(sorted(self.model.supports.roles))
             raise Unsupported(f"{self.model.name} plays the roles {known}, but {role_name!r} was asked of it")
-        texts = {k: parts.pop(k) for k in list(parts) if k not in _QUESTION_FIELDS | _ENDING_FIELDS}
+        texts = {k: parts.pop(k) for k in list(parts) if k not in QUESTION_FIELDS | ENDING_FIELDS}
         if role_name == "answer":
-            return Ask(build_request(problem.messages, _merged(parts, problem)))
+            return Ask(build_request(problem.messages, merged(parts, problem)))
         found = role(self.model.dialect, role_name)
         if candidates:
             texts = {"candidate": candidates[0].text.strip(), **texts}
-        options = _merged(parts, problem) if found.answer else parts
+        options = merged(parts, problem) if found.answer else parts
         return Ask(build_request(found.messages(problem.messages, **texts), options, found.name), found)
 
     @asynccontextmanager
@@ -206,6 +172,7 @@ class LLM:
             raise Mistake(
                 "an equal question is already being asked: give arms that run at once their own llm.branch(name)"
             )
+        self._expect_prices()
         allowed = self._charge_call()
         self._keep_failures()
         stream = self._hand_out(row, request, max_tokens)
@@ -236,13 +203,14 @@ class LLM:
         stream = sample.address.stream
         if stream.model != self.model.name:
             raise Mistake(f"expected a sample of {self.model.name}, but got one of {stream.model}")
-        if unknown := set(endings) - _ENDING_FIELDS:
+        if unknown := set(endings) - ENDING_FIELDS:
             raise Mistake(
-                f"expected endings ({', '.join(sorted(_ENDING_FIELDS))}), but got {', '.join(sorted(unknown))}"
+                f"expected endings ({', '.join(sorted(ENDING_FIELDS))}), but got {', '.join(sorted(unknown))}"
             )
         request = Request(self.world.pool.question(stream.question), Endings(**endings))
         outcomes: dict[int, Stored] = {}
-        left = min(m.left("tokens") for m in self.meters)
+        prices = self.model.supports.prices
+        left = min(m.tokens_left(prices, 0) for m in self.meters)
         if left < 1 or not self._charge_call():
             raise LimitReached("the budget has no call or no token left")
         max_tokens = int(min(self._max_tokens(request), sample.n_tokens + left))
@@ -252,8 +220,9 @@ class LLM:
         if not isinstance(outcome, Sample):
             raise NothingDrawn(f"{sample.address} could not be followed: {outcome}")
         new_tokens = max(0, outcome.n_tokens - sample.n_tokens)
+        usd = prices.worst(0, new_tokens) if prices else 0.0
         for meter in self.meters:
-            meter.add(tokens=new_tokens)
+            meter.add(tokens=new_tokens, usd=usd)
         return outcome
 
     # --- judging ---
@@ -323,6 +292,11 @@ class LLM:
             parts.append(f"endings={canonical_json(endings.data)}")
         return replace(row, scope=";".join(parts))
 
+    def _expect_prices(self) -> None:
+        expect_prices(self.model.name, self.supports.prices, self.world.purse.wallet)
+        for meter in self.meters:
+            expect_prices(self.model.name, self.supports.prices, meter.budget)
+
     def _charge_call(self) -> bool:
         """Count a call, unless the budget has none left."""
         allowed = min(m.left("calls") for m in self.meters) >= 1
@@ -362,7 +336,7 @@ class LLM:
                     attempt, n, ahead, self.meters, prompt,
                     used=lambda sample, order: self._use(sample, order, role),
                     shorten=self._shorten, group=group,
-                    kept=lambda index: self.world.kept.get(stream.at(index)),
+                    kept=lambda index: self.world.kept.get(stream.at(index)), warm_first=is_long(request.question),
                 )  # fmt: skip
                 attempt.resolve = drawing.resolve
                 try:

@@ -59,10 +59,16 @@ class Attempt:
     calls: set[Call] = field(default_factory=set)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def fetch(self, indices: Sequence[int]) -> None:
-        """Bring an outcome for each index, or raise ``LimitReached`` for those that the wallet does not allow."""
+    async def fetch(self, indices: Sequence[int]) -> list[int]:
+        """Bring an outcome for each index, or raise ``LimitReached`` for those that the wallet does not allow.
+
+        Gives back what is missing where the model turns out to bring fewer samples in a call than it said: the caller
+        asks for them side by side.
+        """
         attempt, wait_s = 0, 0.002
         while not self.stopped and (missing := self.look(indices)):
+            if len(missing) > self.model.supports.n:
+                return missing
             try:
                 failures = await self._once(missing)
             except Vacant:
@@ -79,6 +85,7 @@ class Attempt:
             else:
                 asked_s = max((f.retry_after_s for f in failures.values() if f.retry_after_s), default=None)
                 await self._pause(self.world.retry.wait_s(attempt, asked_s, self.stream.at(missing[0])))
+        return []
 
     @property
     def stopped(self) -> bool:
@@ -118,7 +125,7 @@ class Attempt:
         endings = self.request.endings
         taken, n_calls = Taken(), 0
         try:
-            reserve = Bill(prompt_tokens=grant.prompt_tokens, completion_tokens=grant.max_tokens)
+            reserve = Bill(grant.prompt_tokens, grant.max_tokens, usd=grant.usd)
             pool, continues = self.world.pool, self.model.supports.continuation
             claim = await pool.claim(self.world.run, self.stream, indices[: grant.n], reserve, continues)
             if claim.call is None:
@@ -138,8 +145,8 @@ class Attempt:
                 self.world.purse_changed.notify_all()
         if grant.max_tokens < self.max_tokens:
             self._cut_by_wallet(claim.granted)
-        elif not self.stopped and (short := set(claim.granted) - self.resolved - set(taken.failures)):
-            raise ModelError(f"{self.model.name} ended its call without what was asked at the indices {sorted(short)}")
+        elif not self.stopped and not taken.indices:
+            raise ModelError(f"{self.model.name} ended its call without anything of what was asked: {claim.granted}")
         return taken.failures
 
     def _expect_progress(self, indices: Sequence[int], claim: Claim) -> None:
@@ -165,12 +172,14 @@ class Attempt:
         cut = self.model.supports.continuation
         async with self.world.purse_changed:
             while True:
-                grant = purse.reserve(min(n, self.model.supports.n), self.max_tokens, prompt, cut)
+                supports = self.model.supports
+                grant = purse.reserve(min(n, supports.n), self.max_tokens, prompt, cut, supports.prices)
                 if grant is not None:
                     return grant
                 if purse.n_open == 0:
-                    left = f"{purse.left_tokens:g} tokens and {purse.left_calls:g} calls are left"
-                    raise LimitReached(f"the wallet has no room for a call of {prompt} + 1 tokens: {left}")
+                    least = 1 if cut else self.max_tokens
+                    left = f"{purse.left_tokens:g} tokens, {purse.left_calls:g} calls, {purse.left_usd:g} usd are left"
+                    raise LimitReached(f"the wallet has no room for a call of up to {prompt} + {least} tokens: {left}")
                 await self.world.purse_changed.wait()
 
     async def _ask(self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken) -> None:
@@ -193,7 +202,7 @@ class Attempt:
             if not taken.is_whole:
                 n_lost = len(set(indices) - taken.indices)
                 prompt = 0 if taken.indices else grant.prompt_tokens
-                lost = Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt)
+                lost = self._priced(Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt))
             taken.bill += lost
             pool.settle(call_id, taken.broken + lost)
         if cancelled is not None:
@@ -213,9 +222,15 @@ class Attempt:
                 cancelled = error
                 call.stop()
                 continue
+            delivery = replace(delivery, bill=self._priced(delivery.bill))
             taken.bill += delivery.bill
             taken.indices.add(delivery.index)
             self._take(call_id, delivery, taken)
+
+    def _priced(self, bill: Bill) -> Bill:
+        """The bill with its dollars, where the price is known."""
+        prices = self.model.supports.prices
+        return bill if prices is None else replace(bill, usd=prices.usd(bill))
 
     def _take(self, call_id: int, delivery: Delivery, taken: Taken) -> None:
         outcome = delivery.outcome

@@ -21,7 +21,8 @@ class Drawing:
     """An async iterator of samples in index order. Made by ``LLM.stream``; leave its block to end it.
 
     ``used`` is told of every sample that is given; ``shorten`` truncates a sample to a number of tokens, or gives None
-    where the model's samples cannot be truncated.
+    where the model's samples cannot be truncated. ``warm_first``: where it takes more than one call, one draw goes ahead
+    alone, so that the server's prefix cache holds the prompt when the others come.
     """
 
     attempt: Attempt
@@ -33,6 +34,7 @@ class Drawing:
     shorten: Callable[[Sample, int], Sample | None]
     group: asyncio.TaskGroup
     kept: Callable[[int], Failure | None]
+    warm_first: bool = False
     failures: dict[int, Failure] = field(default_factory=dict)
     ended: str | None = None
     n_void: int = 0
@@ -115,6 +117,14 @@ class Drawing:
         Only when the consumer has to wait: what is there is used up first, so that a replay asks for nothing.
         """
         missing, self._missing = self._missing, []
+        if self.warm_first and len(missing) > self.attempt.model.supports.n:
+            self.warm_first = False
+            self.group.create_task(self._fetch(missing[:1], then=missing[1:]))
+        else:
+            self._fan_out(missing)
+
+    def _fan_out(self, missing: Sequence[int]) -> None:
+        """As many calls side by side as it takes."""
         size = self.attempt.model.supports.n
         for start in range(0, len(missing), size):
             self.group.create_task(self._fetch(missing[start : start + size]))
@@ -125,18 +135,22 @@ class Drawing:
         if n_handed - self.n_void >= self.n or in_flight >= self.ahead:
             return False
         draws = min((m.left("draws") for m in self.meters), default=float("inf"))
-        tokens = min((m.left("tokens") for m in self.meters), default=float("inf"))
-        prompt = 0 if self.n_given else self.prompt_tokens
+        tokens = self._tokens_left(0 if self.n_given else self.prompt_tokens)
         if in_flight == 0:
-            return draws >= 1 and tokens - prompt >= 1
-        return in_flight < draws and (in_flight + 1) * self.attempt.max_tokens + prompt <= tokens
+            return draws >= 1 and tokens >= 1
+        return in_flight < draws and (in_flight + 1) * self.attempt.max_tokens <= tokens
 
-    async def _fetch(self, indices: Sequence[int]) -> None:
-        """Fetch, and where the wallet ends it, let the waiting consumer know."""
+    def _tokens_left(self, prompt_tokens: int) -> float:
+        """Completion tokens that every budget still allows behind a prompt."""
+        prices = self.attempt.model.supports.prices
+        return min((m.tokens_left(prices, prompt_tokens) for m in self.meters), default=float("inf"))
+
+    async def _fetch(self, indices: Sequence[int], then: Sequence[int] = ()) -> None:
+        """Fetch, then what the model turned out not to bring in one call, and ``then`` others; all told where it ends."""
         try:
-            await self.attempt.fetch(indices)
+            self._fan_out([*await self.attempt.fetch(indices), *then])
         except LimitReached:
-            for index in indices:
+            for index in (*indices, *then):
                 if not self._futures[index].done():
                     self._futures[index].cancel()
 
@@ -162,7 +176,7 @@ class Drawing:
     def _charge(self, sample: Sample) -> Sample | None:
         """Count a sample against the budgets, in index order; what they do not allow of it is not shown."""
         prompt = 0 if self.n_given else sample.prompt_tokens
-        left = min((m.left("tokens") for m in self.meters), default=float("inf")) - prompt
+        left = self._tokens_left(prompt)
         if sample.n_tokens > left:
             self.ended = "budget"
             shown = self.shorten(sample, int(left)) if left >= 1 else None
@@ -172,7 +186,9 @@ class Drawing:
         elif sample.ended == "cut:wallet":
             self.ended = "wallet"
         self.n_given += 1
+        prices = self.attempt.model.supports.prices
+        usd = prices.worst(prompt, sample.n_tokens) if prices else 0.0
         for meter in self.meters:
-            meter.add(draws=1, tokens=prompt + sample.n_tokens)
+            meter.add(draws=1, tokens=prompt + sample.n_tokens, usd=usd)
         self.used(sample, self.n_given - 1)
         return sample

@@ -25,6 +25,7 @@ from ..types import (
     Endings,
     Failure,
     FailureKind,
+    Prices,
     Question,
     Request,
     Sample,
@@ -96,12 +97,13 @@ class FakeModel:
         faults: Mapping[int, Fault] | None = None,
         hook: Callable[[Address], Awaitable[None]] | None = None,
         name: str | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.law = law
         self.name = name or f"fake/{law.name}"
         self.supports = Supports(
             roles=frozenset({"answer", "repair"}), n=n, logprobs=8 if figures else None, continuation=continues,
-            cut=True, seed=True, context=context, stops_on_close=True,
+            cut=True, seed=True, context=context, stops_on_close=True, prices=prices,
         )  # fmt: skip
         self.delay_s, self.hook, self.faults = delay_s, hook, dict(faults or {})
         self.log = Log()

@@ -289,7 +289,9 @@ class Ledger:
             # The prompt once, also where all had come but the call was not settled: its bill may come with either.
             lost = max(0, prompt - paid_prompt) + completion * len(left)
             self.db.execute(
-                f"UPDATE calls SET state = {LOST}, unsettled_tokens = unsettled_tokens + ? WHERE id = ?", (lost, call)
+                f"UPDATE calls SET state = {LOST}, unsettled_tokens = unsettled_tokens + ?, "
+                "usd = CASE WHEN ? > 0 THEN max(usd, reserve_usd) ELSE usd END WHERE id = ?",
+                (lost, lost, call),
             )
             self.db.executemany("DELETE FROM claims WHERE address = ?", [(key,) for key in left])
             if left and not continues:

@@ -17,27 +17,35 @@ from ..llm import LLM, World
 from ..models.fake import FakeModel
 from ..models.laws import Iid, Length
 from ..operators import Chain, Generate, Operator, parse
-from ..types import Address, Bill, Candidate, Candidates, Pool
+from ..types import Address, Bill, Candidate, Candidates, Pool, Prices
 from .surroundings import pool_for, problem_for, world_for
 from .variants import variants_of
 
 Check = Callable[[Operator], Awaitable[None]]
 
 _LAW = Iid(p=0.4, n_wrong=3)
-_WALLETS = (0, 13, 61, 397)
+_PRICES = Prices(prompt=1.0, completion=4.0)
+_WALLETS = (
+    *(Wallet(tokens=n) for n in (0, 13, 61, 397)),
+    *(Wallet(usd=x) for x in (0.0, 5e-5, 2.5e-4)),
+    *(Wallet(calls=n) for n in (0, 1, 2)),
+)
 _BUDGETS = (
     *(Budget(tokens=n) for n in (0, 11, 71)),
     *(Budget(draws=n) for n in (0, 1, 5)),
     *(Budget(calls=n) for n in (0, 1, 2)),
+    *(Budget(usd=x) for x in (0.0, 5e-5, 2.5e-4)),
 )
 
 
 class CheckedPurse(Purse):
     """A purse that fails as soon as spent and reserved together exceed the wallet."""
 
-    def reserve(self, n: int, max_tokens: int, prompt_tokens: int, cut: bool) -> Grant | None:
+    def reserve(
+        self, n: int, max_tokens: int, prompt_tokens: int, cut: bool, prices: Prices | None = None
+    ) -> Grant | None:
         """As the purse does."""
-        grant = super().reserve(n, max_tokens, prompt_tokens, cut)
+        grant = super().reserve(n, max_tokens, prompt_tokens, cut, prices)
         if grant is not None:
             self._check()
         return grant
@@ -49,7 +57,9 @@ class CheckedPurse(Purse):
         self._check()
 
     def _check(self) -> None:
-        assert self.left_tokens >= 0 <= self.left_calls, f"{self.left_tokens=} {self.left_calls=} of {self.wallet}"
+        left = f"{self.left_tokens=} {self.left_calls=} {self.left_usd=} of {self.wallet}"
+        assert self.left_tokens >= 0 <= self.left_calls, left
+        assert self.left_usd >= -1e-12, left  # dollars are sums of floats
 
 
 def _world(model: FakeModel, pool: Pool | None = None, wallet: Wallet | None = None, run: str = "test") -> World:
@@ -69,7 +79,7 @@ def _architecture(operator: Operator, n: int = 7) -> Operator:
 
 def _models(**options: Any) -> Iterator[FakeModel]:
     for continues in (True, False):
-        yield FakeModel(_LAW, continues=continues, n=4, **options)
+        yield FakeModel(_LAW, continues=continues, n=4, prices=_PRICES, **options)
 
 
 @contextmanager
@@ -112,8 +122,7 @@ async def live_equals_rerun_equals_replay(operator: Operator) -> None:
 
 async def stays_within_the_wallet(operator: Operator) -> None:
     """Never above a wallet, at no point; and a limit ends in what was drawn so far."""
-    wallets = [*(Wallet(tokens=n) for n in _WALLETS), *(Wallet(calls=n) for n in (0, 1, 2))]
-    for wallet in wallets:
+    for wallet in _WALLETS:
         for model in _models(delay_s=0.0):
             world = _world(model, wallet=wallet)
             with _no_task_left():
@@ -141,6 +150,8 @@ async def stays_within_the_budget(operator: Operator) -> None:
                 n_draws = len(llm.desk.uses)
                 assert budget.draws is None or n_draws <= budget.draws, f"{n_draws} draws over {budget}"
                 assert budget.tokens is None or n_tokens <= budget.tokens, f"{n_tokens} tokens over {budget}"
+                usd = _PRICES.worst(0, n_tokens)
+                assert budget.usd is None or usd <= budget.usd, f"{usd} usd over {budget}"
 
 
 async def works_at_one(operator: Operator) -> None:

@@ -119,6 +119,13 @@ class Prices:
         paid += bill.completion_tokens * self.completion
         return (paid + bill.unsettled_tokens * max(self.completion, self.prompt, written)) / 1e6
 
+    def worst(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What these tokens cost at the most."""
+        written = self.prompt if self.cache_write is None else self.cache_write
+        return (
+            prompt_tokens * max(self.prompt, written) + completion_tokens * max(self.completion, self.prompt, written)
+        ) / 1e6
+
 
 FailureKind = Literal["transient", "failed", "refused", "fatal"]
 
