@@ -30,7 +30,7 @@ RANK = {
     "models": 4,
     "llm": 5,
     "operators": 6, "verify": 6,
-    "tasks": 7,
+    "tasks": 7, "estimate": 7,
     "run": 8,
     "architecture_search": 9,
     "report": 10, "server": 10, "testing": 10,

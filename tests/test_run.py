@@ -163,7 +163,7 @@ def test_a_role_that_a_model_does_not_play_is_refused(path: str, monkeypatch: py
 
     model = load("iid")
     model.supports = replace(model.supports, roles=frozenset({"answer"}))
-    monkeypatch.setattr("vervet.run.load", lambda name: model)
+    monkeypatch.setattr("vervet.run.load", lambda name, base_url: model)
     with pytest.raises(Unsupported, match="repair"):
         Run("countdown", "generate() | repair()", model="fake/iid", problems=1, pool=path).start()
 

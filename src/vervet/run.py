@@ -10,11 +10,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
-from .budget import Budget, Purse, Wallet
+from .budget import Budget, Purse, Wallet, expect_prices
 from .errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
+from .estimate import Estimate, estimate
 from .llm import LLM, Desk, Retry, World
 from .models import load
 from .operators import Operator, parse
@@ -89,7 +91,7 @@ class Result:
     interval: tuple[float, float]
     not_judged: int
     bounds: tuple[float, float]
-    spent: Mapping[str, float]
+    spent: Mapping[str, float | None]
     pool: str
     run: str
     fresh_now: int = 0
@@ -110,7 +112,7 @@ class Run:
 
     ``seed`` chooses the problems and the resampling, ``replicate`` the draws. ``pool`` is a path. ``wallet`` limits what is
     paid over all restarts, ``budget`` what is used per problem. ``replay`` draws nothing: a wallet of zero tokens.
-    ``concurrency``: problems at once. Raises ``Mistake`` before anything is spent.
+    ``concurrency``: problems at once. ``base_url``: where an ``openai/NAME`` is served. Raises ``Mistake`` before anything is spent.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -135,6 +137,7 @@ class Run:
     replay: bool = False
     retry_failed: bool = False
     concurrency: int = 16
+    base_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.replicate < 0:
@@ -150,12 +153,34 @@ class Run:
         task = task_of(self.task)
         examples = task.examples(self.split, self.problems, self.seed, self.level)
         models = self._models()
-        check(operator, examples[0], models)
-        with open_pool(self.pool) as pool:
-            return await Loop(self, task, operator, examples, models, pool, listen or _silent).go()
+        self._check(operator, examples[0], models)
+        try:
+            with open_pool(self.pool) as pool:
+                return await Loop(self, task, operator, examples, models, pool, listen or _silent).go()
+        finally:
+            for model in models.values():
+                await model.close()
+
+    def estimate(self) -> Estimate:
+        """What the run costs at the most, and by what this pool's samples cost so far; nothing is spent."""
+        operator = parse(self.architecture) if isinstance(self.architecture, str) else self.architecture
+        examples = task_of(self.task).examples(self.split, self.problems, self.seed, self.level)
+        models = self._models()
+        self._check(operator, examples[0], models)
+        paid = {}
+        if Path(self.pool).is_file():
+            with open_pool(self.pool) as pool:
+                paid = {name: pool.paid(model.name) for name, model in models.items()}
+        return estimate(operator, [e.problem for e in examples], models, paid)
+
+    def _check(self, operator: Operator, example: Example, models: Mapping[str, Model]) -> None:
+        check(operator, example, models)
+        for model in models.values():
+            expect_prices(model.name, model.supports.prices, self.wallet)
+            expect_prices(model.name, model.supports.prices, self.budget)
 
     def _models(self) -> dict[str, Model]:
-        models = {"": load(self.model)}
+        models = {"": load(self.model, self.base_url)}
         if self.judge:
             models["judge"] = load(self.judge)
         return models
@@ -314,15 +339,18 @@ class Loop:
             outcomes=tuple(done),
         )  # fmt: skip
 
-    def _spent(self, run_id: str, spent: Spent) -> dict[str, float]:
+    def _spent(self, run_id: str, spent: Spent) -> dict[str, float | None]:
         return {
             "fresh_samples": spent.fresh_samples,
             "replayed_samples": self.pool.replayed(run_id),
             "prompt_tokens": spent.bill.prompt_tokens,
             "completion_tokens": spent.bill.completion_tokens,
+            "cached_prompt_tokens": spent.bill.cached_prompt_tokens,
+            "reasoning_tokens": spent.bill.reasoning_tokens,
             "calls": spent.calls,
             "seconds": round(spent.seconds, 3),
             "unsettled_tokens": spent.bill.unsettled_tokens,
+            "usd": spent.bill.usd if any(m.supports.prices for m in self.models.values()) else None,
         }
 
 

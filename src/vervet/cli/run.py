@@ -20,6 +20,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     verb.add_argument("task", metavar="TASK", help="a benchmark; 'vervet tasks' lists them")
     verb.add_argument("--model", default="embedded", help="who answers (default: embedded); 'vervet models' lists them")
+    verb.add_argument("--base-url", metavar="URL", help="where an openai/NAME is served: http://localhost:8000/v1")
     verb.add_argument(
         "--judge", help="who plays the other roles, named 'judge' in expressions (default: the same model)"
     )
@@ -36,9 +37,12 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--replicate", type=int, default=0, help="chooses the draws: a disjoint block of them (default: 0)"
     )
     verb.add_argument("--wallet", default="", metavar="LIMITS",
-                      help="what may be paid over all restarts: tokens=2M,calls=500,seconds=60")  # fmt: skip
+                      help="what may be paid over all restarts: tokens=2M,usd=0.50,calls=500,seconds=60")  # fmt: skip
     verb.add_argument("--budget", default="", metavar="LIMITS",
-                      help="what may be used for one problem: tokens=20k/problem,draws=64,calls=10")  # fmt: skip
+                      help="what may be used for one problem: tokens=20k/problem,draws=64,calls=10,usd=0.01")  # fmt: skip
+    verb.add_argument(
+        "--dry-run", action="store_true", help="print what it costs, at the worst and likely; spend nothing"
+    )
     verb.add_argument("--replay", action="store_true", help="draw nothing: a wallet of zero tokens")
     verb.add_argument("--retry-failed", action="store_true", help="ask again what failed for causes outside the text")
     verb.add_argument("--concurrency", type=int, default=16, metavar="N", help="problems at once (default: 16)")
@@ -54,8 +58,10 @@ def main(args: argparse.Namespace) -> int:
     plan = Run(
         args.task, args.architecture, args.model, args.judge, args.problems, args.split, args.level, args.seed,
         args.replicate, args.pool, Wallet.parse(args.wallet), Budget.parse(args.budget), args.replay,
-        args.retry_failed, args.concurrency,
+        args.retry_failed, args.concurrency, args.base_url,
     )  # fmt: skip
+    if args.dry_run:
+        return _dry_run(plan, args.json)
     with Progress(shown=not (args.json or args.quiet) and sys.stderr.isatty()) as progress:
         result = plan.start(progress)
     if args.json:
@@ -65,6 +71,23 @@ def main(args: argparse.Namespace) -> int:
     if not result.ended:
         _report(args, result)
     return 3 if result.ended else 0
+
+
+def _dry_run(plan: Run, as_json: bool) -> int:
+    """What it will cost; nothing is spent."""
+    found = plan.estimate()
+    if as_json:
+        print_json(found.data)
+        return 0
+    print(f"at most {found.draws:,} draws for {found.problems:,} problems, if the pool held none of them")
+    for name, bill in (("worst", found.worst), ("likely", found.likely)):
+        if bill is None:
+            print("likely  unknown: the pool holds nothing of this model yet; run a few problems first")
+            continue
+        usd = f"{bill.usd:.4f} usd" if found.priced else "price unknown"
+        about = f" (as its {found.n_known:,} samples in the pool)" if name == "likely" else ""
+        print(f"{name:<6}  {bill.prompt_tokens:,} prompt + {bill.completion_tokens:,} completion tokens, {usd}{about}")
+    return 0
 
 
 def _report(args: argparse.Namespace, result: Result) -> None:
@@ -95,6 +118,8 @@ def _print(result: Result) -> None:
         f"{spent['completion_tokens']:,} completion tokens, {spent['calls']:,} calls, {spent['seconds']:.1f} s"
         f" (this time {result.fresh_now:,} samples); replayed {spent['replayed_samples']:,}"
     )
+    if spent["usd"] is not None:
+        print(f"paid {spent['usd']:.4f} usd")
     if spent["unsettled_tokens"]:
         print(f"unsettled: {spent['unsettled_tokens']:,} tokens of calls that broke, booked at their bound")
     if result.ended:

@@ -13,7 +13,7 @@ from ..types import Model
 EMBEDDED = ("embedded", "embedded-small")
 
 
-def load(name: str) -> Model:
+def load(name: str, base_url: str | None = None) -> Model:
     """The model of a name. Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs.
 
     A model on this machine is loaded once per process and name: its engine serves every run.

@@ -33,6 +33,15 @@ class Operator(Expression):
         return frozenset()
 
     @property
+    def most_draws(self) -> int:
+        """The most samples that it draws for one problem, by which a cost is reckoned before anything is spent.
+
+        That is its ``n``, or one a round; an operator that draws otherwise says so itself. What scorers draw is apart.
+        """
+        most: int = getattr(self, "n", getattr(self, "rounds", 0))
+        return most
+
+    @property
     def scorers(self) -> frozenset[str]:
         """The scorers that it names; the run resolves them before anything is spent."""
         by = getattr(self, "by", None)
@@ -56,6 +65,11 @@ class Chain(Operator):
     def parts(self) -> tuple[Operator, ...]:
         """The joined operators."""
         return self.steps
+
+    @property
+    def most_draws(self) -> int:
+        """Those of all of them."""
+        return sum(step.most_draws for step in self.steps)
 
     @property
     def scorers(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from vervet.errors import Mistake
 from vervet.pool.coding import COLUMNS, N_COLUMNS, SAMPLE, VOID, decode, mean_of
 from vervet.pool.rows import AnswerRow, PoolInfo, RunRow, UseRow
 from vervet.pool.schema import SCHEMA_VERSION, TABLES, quick_check, split_key
-from vervet.types import Example, Problem, Question, Sample, Stream
+from vervet.types import Bill, Example, Problem, Question, Sample, Spent, Stream
 
 _SAMPLE_ROW = (
     "SELECT " + ", ".join(f"s.{c.strip()}" for c in COLUMNS.split(",")) + ", t.model, t.question, t.replicate, t.scope "
@@ -48,6 +48,16 @@ class Reports(ABC):
         files = [Path(self.path + suffix) for suffix in ("", "-wal")]
         n_bytes = sum(file.stat().st_size for file in files if file.exists())
         return PoolInfo(self.path, SCHEMA_VERSION, n_bytes, counts, dict(models), n_open)
+
+    def paid(self, model: str) -> Spent:
+        """What all runs paid for one model, and what that brought."""
+        row = self._rows(
+            "SELECT sum(c.prompt_tokens), sum(c.completion_tokens), sum(c.usd), count(*), sum(c.n_samples) "
+            "FROM calls c JOIN streams t ON t.id = c.stream WHERE t.model = ?",
+            (model,),
+        )[0]
+        prompt, completion, usd, n_calls, n_samples = (value or 0 for value in row)
+        return Spent(Bill(prompt, completion, usd=float(usd)), n_calls, n_samples)
 
     def check(self) -> list[str]:
         """Every place where the pool is damaged (reads the whole file); empty where it is whole."""

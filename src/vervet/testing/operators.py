@@ -190,6 +190,19 @@ async def cancelling_stops_the_spending(operator: Operator) -> None:
             assert world.purse.reserved_tokens == 0
 
 
+async def draws_no_more_than_it_says(operator: Operator) -> None:
+    """``most_draws`` is a promise: what a run costs is reckoned with it before anything is spent."""
+    if "judge" in operator.scorers:
+        return  # what a scorer draws is apart
+    for p in (0.0, 0.4, 1.0):
+        world = _world(FakeModel(Iid(p=p, n_wrong=3)))
+        llm = LLM.at_desk(world, problem_for(1))
+        architecture = _architecture(operator)
+        await architecture(problem_for(1), Candidates(), llm)
+        n_draws = world.pool.spent(world.run).fresh_samples
+        assert n_draws <= architecture.most_draws, f"{architecture!r} drew {n_draws}, said {architecture.most_draws}"
+
+
 async def is_frozen_and_repeats(operator: Operator) -> None:
     """A frozen dataclass; two calls of one object do the same."""
     if not isinstance(operator, Chain):
@@ -242,6 +255,7 @@ OPERATOR_CHECKS: list[Check] = [
     stays_within_the_budget,
     works_at_one,
     cancelling_stops_the_spending,
+    draws_no_more_than_it_says,
     is_frozen_and_repeats,
     prints_as_the_expression_that_rebuilds_it,
     names_its_reference,
