@@ -15,6 +15,7 @@ from vervet.operators import parse
 from vervet.run import Run
 from vervet.testing import problem_for
 from vervet.types import Bill, Prices, Spent
+from vervet.verify import FORMS
 
 
 def test_the_worst_case_counts_prompts_by_calls_and_draws_to_their_end() -> None:
@@ -34,7 +35,7 @@ def test_the_worst_case_counts_prompts_by_calls_and_draws_to_their_end() -> None
 def parse_question(problem):
     from vervet.llm import build_request
 
-    return build_request(problem.messages, {}).question
+    return build_request((*problem.messages, {"role": "user", "content": FORMS[problem.reader]}), {}).question
 
 
 @pytest.mark.parametrize("architecture", ["generate(n=5) | vote()", "generate(n=3) | repair(rounds=4)"])

@@ -62,7 +62,7 @@ def test_a_long_prompt_is_warmed_by_one_draw() -> None:
 
     for text, expected in (("word " * 1000, [(0, 0), (0, 1), (1, 2)]), ("word", [(0, 0), (1, 1), (2, 2)])):
         starts.clear()
-        model = Watched(Iid(), n=1, delay_s=0.0)
+        model = Watched(Iid(), n=1, delay_s=0.01)
         problem = replace(problem_for(1), messages=({"role": "user", "content": text},))
         llm = llm_for(model, problem)
         asyncio.run(llm.draw(llm.ask("answer", problem, max_tokens=50).request, 3))

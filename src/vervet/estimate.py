@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from .llm import build_request
 from .operators import Operator
 from .types import Bill, Json, Model, Problem, Spent
+from .verify import FORMS
 
 _EVIDENCE = 512  # tokens of template and evidence around a candidate, in roles that are shown one
 
@@ -69,7 +70,8 @@ def estimate(
 
 def _worst(part: Operator, problem: Problem, model: Model) -> Bill:
     """The worst case of one part on one problem: each call pays the prompt, each draw goes to its last token."""
-    prompt = model.count(build_request(problem.messages, {}).question)
+    form = {"role": "user", "content": FORMS.get(problem.reader, "")}
+    prompt = model.count(build_request((*problem.messages, form), {}).question)
     limits = [n for n in (getattr(part, "max_tokens", None), problem.fixed.get("max_tokens")) if n is not None]
     context = model.supports.context
     room = max(0, context - prompt) if context is not None else None

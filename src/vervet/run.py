@@ -24,7 +24,7 @@ from .pool import SqlitePool, open_pool
 from .scaling.intervals import accuracy
 from .tasks import task_of
 from .types import Answer, Candidates, Example, Json, Model, Spent, Task, Verdict
-from .verify import READERS, SCORERS
+from .verify import FORMS, READERS, SCORERS
 
 T = TypeVar("T")
 Listener = Callable[[str, Mapping[str, Any]], None]
@@ -257,7 +257,7 @@ class Loop:
             deadline = asyncio.get_running_loop().time() + max(0.0, wallet.seconds - before.seconds)
         return World(
             pool=self.pool, models=self.models, run=run_id, replicate=self.run.replicate, readers=READERS,
-            scorers=SCORERS, purse=Purse(wallet, Spent() if self.run.replay else before), retry=Retry(),
+            scorers=SCORERS, forms=FORMS, purse=Purse(wallet, Spent() if self.run.replay else before), retry=Retry(),
             deadline=deadline, note=self.listen,
             kept=self.pool.kept_failures(run_id),
         )  # fmt: skip

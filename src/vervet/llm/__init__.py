@@ -14,7 +14,7 @@ from typing import Any
 from ..budget import Budget, Meter, expect_prices
 from ..errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
 from ..models.endings import truncated
-from ..prompts import role
+from ..prompts import role, roles
 from ..types import (
     Address,
     Answer,
@@ -141,14 +141,18 @@ class LLM:
     def ask(self, role_name: str, problem: Problem, candidates: Candidates | None = None, **parts: Any) -> Ask:
         """The request of a role in this model's dialect. ``parts`` are texts for the template, or options of the request.
 
-        The role "answer" asks the problem as it stands. What the asker fixed is merged only where the text is an answer.
+        The role "answer" asks the problem as it stands, with the form that its reader needs behind it in dialects that are
+        not trained on it. What the asker fixed is merged only where the text is an answer.
         """
         if role_name not in self.model.supports.roles:
             known = ", ".join(sorted(self.model.supports.roles))
             raise Unsupported(f"{self.model.name} plays the roles {known}, but {role_name!r} was asked of it")
         texts = {k: parts.pop(k) for k in list(parts) if k not in QUESTION_FIELDS | ENDING_FIELDS}
         if role_name == "answer":
-            return Ask(build_request(problem.messages, merged(parts, problem)))
+            form = self.world.forms.get(problem.reader)
+            if form is None or role_name not in roles(self.model.dialect):
+                return Ask(build_request(problem.messages, merged(parts, problem)))
+            texts["form"] = form
         found = role(self.model.dialect, role_name)
         if candidates:
             texts = {"candidate": candidates[0].text.strip(), **texts}
@@ -336,7 +340,8 @@ class LLM:
                     attempt, n, ahead, self.meters, prompt,
                     used=lambda sample, order: self._use(sample, order, role),
                     shorten=self._shorten, group=group,
-                    kept=lambda index: self.world.kept.get(stream.at(index)), warm_first=is_long(request.question),
+                    kept=lambda index: self.world.kept.get(stream.at(index)),
+                    warm_first=self.world.waiting is None and is_long(request.question),
                 )  # fmt: skip
                 attempt.resolve = drawing.resolve
                 try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..budget import Grant
-from ..errors import LimitReached, MissingFigures, ModelError
+from ..errors import InBatch, LimitReached, MissingFigures, ModelError
 from ..pool import stored_precision
 from ..types import Bill, Call, Claim, Delivery, Failure, Model, Request, Sample, Stored, Stream
 from .world import World
@@ -20,7 +20,10 @@ Resolve = Callable[[int, Stored], None]
 
 
 class Vacant(Exception):
-    """Somebody else is drawing these indices: look into the pool again."""
+    """Somebody else is drawing these indices: look into the pool again. ``parked``: all that are left wait in batch files."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.parked = claim.parked if claim.parked == claim.busy else ()
 
 
 @dataclass(slots=True)
@@ -71,7 +74,9 @@ class Attempt:
                 return missing
             try:
                 failures = await self._once(missing)
-            except Vacant:
+            except Vacant as vacant:
+                if vacant.parked:
+                    await self._wait_for_results(vacant.parked)
                 await self._pause(wait_s)
                 wait_s = min(wait_s * 1.5, 0.1)
                 continue
@@ -130,7 +135,7 @@ class Attempt:
             claim = await pool.claim(self.world.run, self.stream, indices[: grant.n], reserve, continues)
             if claim.call is None:
                 self._expect_progress(indices, claim)
-                raise Vacant
+                raise Vacant(claim)
             if self.stopped:  # the consumer left while this waited for room: nothing was asked for yet
                 pool.settle(claim.call)
                 return {}
@@ -148,6 +153,16 @@ class Attempt:
         elif not self.stopped and not taken.indices:
             raise ModelError(f"{self.model.name} ended its call without anything of what was asked: {claim.granted}")
         return taken.failures
+
+    async def _wait_for_results(self, parked: Sequence[int]) -> None:
+        """Wait until the run finds nothing else to do, or stops; ``InBatch`` at once where it collects nothing itself."""
+        waiting = self.world.waiting
+        if waiting is not None:
+            waiting.parked.update(map(self.stream.at, parked))
+            while not self.stopped and not waiting.is_over:
+                await self._pause(0.1)
+        if not self.stopped:
+            raise InBatch(f"{self.stream.at(parked[0])} waits in a batch file")
 
     def _expect_progress(self, indices: Sequence[int], claim: Claim) -> None:
         """Refuse samples that are stored whole but cannot be shown as these endings ask: waiting would not help."""
@@ -197,6 +212,11 @@ class Attempt:
                 finally:
                     self.calls.discard(call)
             taken.is_whole = True
+        except InBatch:
+            # What was parked belongs to its batch now, and stays reserved; the pool lets go of anything else.
+            self.asked.difference_update(indices)
+            taken.bill, taken.is_whole = Bill(grant.prompt_tokens, grant.n * grant.max_tokens, usd=grant.usd), True
+            raise
         finally:
             lost = Bill()
             if not taken.is_whole:

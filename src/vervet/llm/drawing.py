@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..budget import Meter
-from ..errors import LimitReached, NothingDrawn
+from ..errors import InBatch, LimitReached, NothingDrawn
 from ..types import Failure, Sample, Stored, Void
 from .attempt import Attempt
 
@@ -39,6 +39,7 @@ class Drawing:
     ended: str | None = None
     n_void: int = 0
     n_given: int = 0
+    in_batch: InBatch | None = None
     _handed: list[int] = field(default_factory=list)
     _missing: list[int] = field(default_factory=list)
     _position: int = 0
@@ -149,16 +150,20 @@ class Drawing:
         """Fetch, then what the model turned out not to bring in one call, and ``then`` others; all told where it ends."""
         try:
             self._fan_out([*await self.attempt.fetch(indices), *then])
-        except LimitReached:
+        except (LimitReached, InBatch) as stopped:
+            if isinstance(stopped, InBatch):
+                self.in_batch = stopped
             for index in (*indices, *then):
                 if not self._futures[index].done():
                     self._futures[index].cancel()
 
     async def _outcome(self, index: int) -> Stored | None:
-        """The outcome of an index, or None where the wallet or its time ended first."""
+        """The outcome of an index, or None where the wallet or its time ended first. Raises ``InBatch``."""
         future, deadline = self._futures[index], self.attempt.world.deadline
         left_s = None if deadline is None else deadline - asyncio.get_running_loop().time()
         await asyncio.wait([future], timeout=left_s)
+        if future.cancelled() and self.in_batch is not None:
+            raise self.in_batch
         if not future.done() or future.cancelled():
             self.ended, self._overdue = "wallet", not future.done()
             return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..budget import Purse, Wallet
 from ..errors import Mistake
+from ..models.batch import Waiting
 from ..types import Address, Failure, Model, Pool, Reader, Scorer
 
 
@@ -42,7 +43,9 @@ class World:
     """The shared surroundings of every ``LLM`` of one run.
 
     ``models`` maps names (``""`` the default, ``"judge"`` where one is set) to models. ``kept`` are the failures that
-    stay in this run. ``deadline`` is a time of the event loop's clock, or None.
+    stay in this run. ``forms`` says, by reader, in which form an answer is asked for in dialects that have the role
+    "answer". ``deadline`` is a time of the event loop's clock, or None. ``waiting`` is where draws wait for a
+    batch file, or None where the run writes none.
     """
 
     pool: Pool
@@ -56,7 +59,9 @@ class World:
     deadline: float | None = None
     note: Callable[[str, Mapping[str, Any]], None] = _ignore
     kept: dict[Address, Failure] = field(default_factory=dict)
+    waiting: Waiting | None = None
     purse_changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, name: str | None) -> Model:
         """The model behind a name; ``None`` or "" is the default."""

@@ -27,6 +27,10 @@ def load(name: str, base_url: str | None = None) -> Model:
         from .fake import load as load_fake
 
         return load_fake(rest)
+    if kind == "python" and rest:
+        from .function import load as load_function
+
+        return load_function(rest)
     raise Mistake(f"expected a model ({', '.join(EMBEDDED)}, local/PATH, fake/LAW), but got {name!r}")
 
 

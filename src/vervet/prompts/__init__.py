@@ -28,13 +28,21 @@ class Role:
     append: tuple[Message, ...]
 
     def messages(self, problem_messages: tuple[Message, ...], **parts: str) -> tuple[Message, ...]:
-        """The problem's messages with the role's own behind them, each ``{part}`` filled in."""
+        """The problem's messages with the role's own behind them, each ``{part}`` filled in.
+
+        Where the speaker stays the same, the text goes on in one message: many chat templates refuse two in a row.
+        """
 
         def filled(message: Message) -> Message:
             text = re.sub(r"\{(\w+)\}", lambda m: parts.get(m[1], m[0]), str(message["content"]))
             return {**message, "content": text}
 
-        return problem_messages + tuple(map(filled, self.append))
+        own = [*map(filled, self.append)]
+        last = problem_messages[-1] if problem_messages else {}
+        if own and last.get("role") == own[0]["role"] and isinstance(last.get("content"), str):
+            own[0] = {**last, "content": f"{last['content']}\n\n{own[0]['content']}"}
+            problem_messages = problem_messages[:-1]
+        return (*problem_messages, *own)
 
 
 @cache

@@ -11,6 +11,7 @@ from . import countdown, number
 from .confidence import MeanLogprob
 
 READERS: dict[str, Reader] = {"countdown": countdown.read, "number": number.read}
+FORMS: dict[str, str] = {"countdown": countdown.FORM, "number": number.FORM}  # what a reader needs, for any model
 SCORERS: dict[str, Scorer] = {"countdown": countdown.verify, "mean_logprob": MeanLogprob()}
 
-__all__ = ["READERS", "SCORERS", "MeanLogprob"]
+__all__ = ["FORMS", "READERS", "SCORERS", "MeanLogprob"]

@@ -16,6 +16,11 @@ from typing import Any
 from ..types import Answer, Candidates, Json, Problem, Score, Verdict
 from .answer_line import answer_line
 
+FORM = (
+    "Use each given number at most once, and only + - * / and parentheses. "
+    "End with one line of this form: Answer: EXPRESSION"
+)
+
 _ARITHMETIC = re.compile(r"[0-9\s+*/()-]+")
 _OPS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 

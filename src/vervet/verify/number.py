@@ -7,6 +7,8 @@ from fractions import Fraction
 from ..types import Answer, Json, Problem, Verdict
 from .answer_line import answer_line
 
+FORM = "Reason step by step. End with one line of this form: Answer: NUMBER"
+
 
 def _number(text: str) -> Fraction | None:
     try:
