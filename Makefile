@@ -48,5 +48,5 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,local,report,serve]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,local,report,serve,peers]'
 	@touch $@ $(VENV)/.demo

@@ -112,6 +112,9 @@ def test_a_file_or_a_module_names_it(tmp_path: Path) -> None:
                  pool=str(tmp_path / "pool")).start()  # fmt: skip
     assert result.spent["fresh_samples"] == 4
     assert result.model == f"python/{path}:answer"
+    model = FunctionModel(echo, "echo")
+    run = Run("words", "generate(n=2, max_tokens=20)", model, problems=2, pool=str(tmp_path / "p"))
+    assert run.start().fresh_now == 4
     for name, message in (
         (f"python/{path}", "expected python/FILE.py:NAME"),
         (f"python/{path}:nobody", "AttributeError"),
