@@ -28,7 +28,7 @@ RANK = {
     "rules": 2, "scaling": 2, "prompts": 2, "pool": 2, "sandbox": 2,
     "engine": 3,
     "models": 4,
-    "llm": 5,
+    "llm": 5, "batch": 5,
     "operators": 6, "verify": 6,
     "tasks": 7, "estimate": 7,
     "run": 8,

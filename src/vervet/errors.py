@@ -12,7 +12,8 @@
     |  |- PoolFull          the store can no longer write
     |  `- MissingFigures    a stored sample lacks a figure that is needed
     `- Stopped              stopped on purpose (exit status 3)
-       `- LimitReached      a wallet or a budget ended it
+       |- LimitReached      a wallet or a budget ended it
+       `- InBatch           what comes next waits in a batch file
 
 A message says what was expected, what came, and what to do.
 """
@@ -83,3 +84,7 @@ class Stopped(VervetError):
 
 class LimitReached(Stopped):
     """A wallet or a budget does not allow what comes next."""
+
+
+class InBatch(Stopped):
+    """What comes next waits in a batch file; nothing can be built on it yet. Operators let it pass."""

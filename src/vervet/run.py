@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
+from .batch import BatchFolder, Collected
 from .budget import Budget, Purse, Wallet, expect_prices
-from .errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
+from .errors import InBatch, LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
 from .estimate import Estimate, estimate
 from .llm import LLM, Desk, Retry, World
 from .models import load
@@ -23,7 +24,7 @@ from .operators import Operator, parse
 from .pool import SqlitePool, open_pool
 from .scaling.intervals import accuracy
 from .tasks import task_of
-from .types import Answer, Candidates, Example, Json, Model, Spent, Task, Verdict
+from .types import Answer, Batch, Candidates, Example, Json, Model, Spent, Task, Verdict
 from .verify import FORMS, READERS, SCORERS
 
 T = TypeVar("T")
@@ -96,14 +97,16 @@ class Result:
     run: str
     fresh_now: int = 0
     ended: str | None = None
+    collected: Collected | None = None
+    waiting: tuple[Batch, ...] = ()
     outcomes: tuple[Outcome, ...] = field(default=(), repr=False)
 
     @property
     def data(self) -> dict[str, Json]:
         """The result as one JSON object, without the single outcomes."""
         data = asdict(self)
-        del data["outcomes"]
-        return data
+        del data["outcomes"], data["waiting"]
+        return {**data, "files": [b.data for b in self.waiting], "requests": sum(b.n_draws for b in self.waiting)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,9 @@ class Run:
 
     ``seed`` chooses the problems and the resampling, ``replicate`` the draws. ``pool`` is a path. ``wallet`` limits what is
     paid over all restarts, ``budget`` what is used per problem. ``replay`` draws nothing: a wallet of zero tokens.
-    ``concurrency``: problems at once. ``base_url``: where an ``openai/NAME`` is served. Raises ``Mistake`` before anything is spent.
+    ``concurrency``: problems at once. ``base_url``: where an ``openai/NAME`` is served.
+    ``batch``: a folder: what is missing is written there as batch files instead of being asked for. Raises ``Mistake``
+    before anything is spent.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -124,8 +129,8 @@ class Run:
 
     task: str
     architecture: str | Operator
-    model: str = "embedded"
-    judge: str | None = None
+    model: str | Model = "embedded"
+    judge: str | Model | None = None
     problems: int = 100
     split: str = "development"
     level: int | None = None
@@ -138,6 +143,7 @@ class Run:
     retry_failed: bool = False
     concurrency: int = 16
     base_url: str | None = None
+    batch: str | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.replicate < 0:
@@ -156,7 +162,9 @@ class Run:
         self._check(operator, examples[0], models)
         try:
             with open_pool(self.pool) as pool:
-                return await Loop(self, task, operator, examples, models, pool, listen or _silent).go()
+                batch = BatchFolder(self.batch, pool, models) if self.batch else None
+                shown = batch.models if batch else models
+                return await Loop(self, task, operator, examples, shown, pool, listen or _silent, batch).go()
         finally:
             for model in models.values():
                 await model.close()
@@ -180,9 +188,9 @@ class Run:
             expect_prices(model.name, model.supports.prices, self.budget)
 
     def _models(self) -> dict[str, Model]:
-        models = {"": load(self.model, self.base_url)}
+        models = {"": load(self.model, self.base_url) if isinstance(self.model, str) else self.model}
         if self.judge:
-            models["judge"] = load(self.judge)
+            models["judge"] = load(self.judge) if isinstance(self.judge, str) else self.judge
         return models
 
     def identity(self, operator: Operator, models: Mapping[str, Model]) -> dict[str, Json]:
@@ -231,22 +239,25 @@ class Loop:
     models: Mapping[str, Model]
     pool: SqlitePool
     listen: Listener
+    batch: BatchFolder | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     limit: str | None = None
+    in_batch: bool = False
 
     async def go(self) -> Result:
         """Every problem through the architecture; then the result."""
         begun = monotonic()
         run_id = self.pool.start_run(self.run.identity(self.operator, self.models))
         before = self.pool.spent(run_id)
-        world = self._world(run_id, before)
+        collected = await self.batch.collect() if self.batch else None
+        world = self._world(run_id, self.pool.spent(run_id))
         self.listen("run", {"run": run_id, "problems": len(self.examples), "spent": before})
         try:
             await self._all(world)
         finally:
             self.pool.add_seconds(run_id, monotonic() - begun)
         await self.pool.flush()
-        return self._result(run_id, before)
+        return replace(self._result(run_id, before), collected=collected)
 
     def _world(self, run_id: str, before: Spent) -> World:
         if self.run.retry_failed:
@@ -257,9 +268,9 @@ class Loop:
             deadline = asyncio.get_running_loop().time() + max(0.0, wallet.seconds - before.seconds)
         return World(
             pool=self.pool, models=self.models, run=run_id, replicate=self.run.replicate, readers=READERS,
-            scorers=SCORERS, forms=FORMS, purse=Purse(wallet, Spent() if self.run.replay else before), retry=Retry(),
-            deadline=deadline, note=self.listen,
-            kept=self.pool.kept_failures(run_id),
+            scorers=SCORERS, forms=FORMS, retry=Retry(), deadline=deadline, note=self.listen,
+            purse=Purse(wallet) if self.run.replay else Purse(wallet, before, self.pool.reserved(run_id)),
+            kept=self.pool.kept_failures(run_id), waiting=self.batch.waiting if self.batch else None,
         )  # fmt: skip
 
     async def _all(self, world: World) -> None:
@@ -275,8 +286,11 @@ class Loop:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.run.concurrency, len(self.examples))):
-                    group.create_task(work())
+                # What waits for a batch file costs nothing: then all problems are begun.
+                n = len(self.examples) if self.batch else min(self.run.concurrency, len(self.examples))
+                workers = [group.create_task(work()) for _ in range(n)]
+                if self.batch:
+                    group.create_task(self.batch.send_when_all_waits(world.purse, workers))
         except* VervetError as errors:
             raise first_of(errors) from None
 
@@ -291,10 +305,13 @@ class Loop:
         except LimitReached as error:
             candidates, reason = Candidates(), str(error)
             llm.desk.ended = llm.desk.ended or ("wallet" if "wallet" in reason else "budget")
+        except InBatch as error:
+            candidates, reason, llm.desk.ended = Candidates(), str(error), "batch"
+            self.in_batch = True
         except (NothingDrawn, OverContext) as error:
             candidates, reason = Candidates(), str(error)
-        limited = llm.desk.ended == "wallet"
-        if limited:
+        limited = llm.desk.ended in ("wallet", "batch")
+        if llm.desk.ended == "wallet":
             self.limit = "wallet"
         final = candidates.answer
         answer = None if final is None else final.answer
@@ -331,11 +348,14 @@ class Loop:
         right += [None] * (len(self.examples) - len(done))
         found = accuracy(right, self.run.seed)
         spent = self.pool.spent(run_id)
+        # A wallet that ended it may have room again when the draws that are out come in cheaper than they might.
+        in_batch = self.in_batch or (self.limit is not None and self.pool.reserved(run_id).tokens > 0)
         return Result(
             task=self.run.task, model=self.models[""].name, architecture=repr(self.operator),
             problems=found.n_problems, accuracy=found.value, interval=(found.low, found.high),
             not_judged=found.n_not_judged, bounds=(found.least, found.most), spent=self._spent(run_id, spent),
-            pool=self.run.pool, run=run_id, fresh_now=spent.fresh_samples - before.fresh_samples, ended=self.limit,
+            pool=self.run.pool, run=run_id, fresh_now=spent.fresh_samples - before.fresh_samples,
+            ended="batch" if in_batch else self.limit, waiting=tuple(self.pool.batches()) if in_batch else (),
             outcomes=tuple(done),
         )  # fmt: skip
 

@@ -7,16 +7,20 @@ from dataclasses import asdict
 
 from ..errors import MissingExtra
 from ..models import EMBEDDED, load
+from ..models.http import TABLE
 from .common import print_columns, print_json
 
 
 def add(verb: argparse.ArgumentParser) -> None:
     """The options of the verb."""
+    verb.add_argument("--http", action="store_true", help="which field of a request goes under which key to a server")
     verb.add_argument("--json", action="store_true", help="print one object and nothing else")
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the shipped models with what they support, and the other kinds of name."""
+    if args.http:
+        return _http(args.json)
     rows, missing = [], ""
     for name in EMBEDDED:
         try:
@@ -42,4 +46,17 @@ def main(args: argparse.Namespace) -> int:
         print(f"embedded models: {missing}")
     print("local/PATH  a Hugging Face folder of a Llama-architecture model")
     print("fake/LAW    a scripted law with a known answer: iid, judge, refine, length")
+    print("openai/NAME  a model of an OpenAI-compatible server (--base-url), or an alias of vervet.toml")
+    print("python/FILE.py:NAME  a Python callable;  litellm/PROVIDER/MODEL  what the package litellm reaches")
+    return 0
+
+
+def _http(as_json: bool) -> int:
+    """The table by which a request becomes the body of an HTTP request."""
+    if as_json:
+        print_json([asdict(row) for row in TABLE])
+        return 0
+    shown = {None: "refused", "": "not sent"}
+    rows = [[r.field, shown.get(r.chat, r.chat), shown.get(r.completions, r.completions), r.note] for r in TABLE]
+    print_columns([["field", "chat", "completions", ""], *rows])
     return 0

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ..batch import Collected
 from ..budget import Budget, Wallet
 from ..errors import Mistake
 from ..report import pages
@@ -43,6 +44,8 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--dry-run", action="store_true", help="print what it costs, at the worst and likely; spend nothing"
     )
+    verb.add_argument("--batch", metavar="FOLDER", help="collect what is missing as batch files for a provider, at its "
+                      "batch price; the same command again reads the results and goes on")  # fmt: skip
     verb.add_argument("--replay", action="store_true", help="draw nothing: a wallet of zero tokens")
     verb.add_argument("--retry-failed", action="store_true", help="ask again what failed for causes outside the text")
     verb.add_argument("--concurrency", type=int, default=16, metavar="N", help="problems at once (default: 16)")
@@ -58,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     plan = Run(
         args.task, args.architecture, args.model, args.judge, args.problems, args.split, args.level, args.seed,
         args.replicate, args.pool, Wallet.parse(args.wallet), Budget.parse(args.budget), args.replay,
-        args.retry_failed, args.concurrency, args.base_url,
+        args.retry_failed, args.concurrency, args.base_url, args.batch,
     )  # fmt: skip
     if args.dry_run:
         return _dry_run(plan, args.json)
@@ -67,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.data)
     else:
-        _print(result)
+        _print(result, args.batch)
     if not result.ended:
         _report(args, result)
     return 3 if result.ended else 0
@@ -105,7 +108,7 @@ def _report(args: argparse.Namespace, result: Result) -> None:
             print(f"\nreport: {page}")
 
 
-def _print(result: Result) -> None:
+def _print(result: Result, batch: str | None) -> None:
     spent: Mapping[str, Any] = result.spent
     low, high = result.interval
     print(f"{result.task}  {result.model}  {result.architecture}")
@@ -122,5 +125,42 @@ def _print(result: Result) -> None:
         print(f"paid {spent['usd']:.4f} usd")
     if spent["unsettled_tokens"]:
         print(f"unsettled: {spent['unsettled_tokens']:,} tokens of calls that broke, booked at their bound")
-    if result.ended:
+    if result.collected:
+        _print_collected(result.collected)
+    if result.ended == "batch":
+        _print_waiting(result, batch)
+    elif result.ended:
         print(f"the {result.ended} ended the run: the same command with a larger one goes on")
+
+
+def _print_collected(found: Collected) -> None:
+    if found.samples or found.failed or found.again:
+        print(
+            f"results: {found.samples:,} samples came, {found.failed:,} failures stay, {found.again:,} draws go out again"
+        )
+    for reason, n in sorted(found.reasons.items(), key=lambda row: -row[1])[:5]:
+        print(f"  {n:,} times {reason}")
+    if found.foreign:
+        print(f"{found.foreign:,} lines of results answer no request of this folder")
+    if found.unreadable:
+        print(f"{len(found.unreadable):,} lines are no results: {'; '.join(found.unreadable[:3])}")
+
+
+def _print_waiting(result: Result, batch: str | None) -> None:
+    """Which files wait, what they may cost, and what to do."""
+    n = sum(b.n_draws for b in result.waiting)
+    prompt, completion, usd = (
+        sum(getattr(b.reserve, name) for b in result.waiting) for name in ("prompt_tokens", "completion_tokens", "usd")
+    )
+    price = f", {usd:.4f} usd" if usd else ""
+    print(f"{n:,} draws wait in batch files; at most {prompt:,} prompt + {completion:,} completion tokens{price}:")
+    for one in result.waiting:
+        print(f"  {one.number}  {one.file}  {one.n_draws:,} draws")
+    if batch is None:
+        print("to collect what came of them, give --batch and their folder; to give up one of them:")
+        print(f"  vervet pool release {result.pool} NUMBER")
+        return
+    print("OpenAI and others: upload a file with purpose 'batch', then start a batch for the endpoint in its lines")
+    file = result.waiting[-1].file
+    print(f"vLLM: vllm run-batch -i {file} -o {file.replace('.requests.', '.results.')} --model NAME")
+    print(f"then put the results, errors too, into {batch} as .jsonl; the same command again goes on")

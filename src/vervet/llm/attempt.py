@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..budget import Grant
-from ..errors import InBatch, LimitReached, MissingFigures, ModelError
+from ..errors import InBatch, LimitReached, MissingFigures, Mistake, ModelError
+from ..models.batch import BatchModel
 from ..pool import stored_precision
 from ..types import Bill, Call, Claim, Delivery, Failure, Model, Request, Sample, Stored, Stream
 from .world import World
@@ -132,6 +133,8 @@ class Attempt:
         try:
             reserve = Bill(grant.prompt_tokens, grant.max_tokens, usd=grant.usd)
             pool, continues = self.world.pool, self.model.supports.continuation
+            if isinstance(self.model, BatchModel):  # nobody is asked before the draw is parked: a death costs nothing
+                reserve, continues = Bill(), True
             claim = await pool.claim(self.world.run, self.stream, indices[: grant.n], reserve, continues)
             if claim.call is None:
                 self._expect_progress(indices, claim)
@@ -216,6 +219,11 @@ class Attempt:
             # What was parked belongs to its batch now, and stays reserved; the pool lets go of anything else.
             self.asked.difference_update(indices)
             taken.bill, taken.is_whole = Bill(grant.prompt_tokens, grant.n * grant.max_tokens, usd=grant.usd), True
+            raise
+        except Mistake:
+            if not taken.indices:  # refused before anybody was asked
+                self.asked.difference_update(indices)
+                taken.is_whole = True
             raise
         finally:
             lost = Bill()

@@ -1,4 +1,5 @@
-"""Models: one file per way of getting tokens. A name says which: ``embedded``, ``local/PATH``, ``fake/LAW``.
+"""Models: one file or folder per way of getting tokens. A name says which: ``embedded``, ``local/PATH``, ``fake/LAW``,
+``python/FILE.py:NAME``, ``litellm/PROVIDER/MODEL``, ``openai/NAME``, or an alias of ``vervet.toml``.
 
 A model draws; it never retries, counts money or touches the pool.
 """
@@ -14,11 +15,17 @@ EMBEDDED = ("embedded", "embedded-small")
 
 
 def load(name: str, base_url: str | None = None) -> Model:
-    """The model of a name. Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs.
+    """The model of a name; ``base_url``: where an OpenAI-compatible server is, for ``openai/NAME`` and aliases.
 
+    Raises ``Mistake`` for a name of no known kind, ``MissingExtra`` without the packages it needs.
     A model on this machine is loaded once per process and name: its engine serves every run.
     """
     kind, _, rest = name.partition("/")
+    here = name in EMBEDDED or (kind in ("local", "fake", "python", "litellm") and rest)
+    if here and base_url is not None:
+        raise Mistake(
+            f"expected openai/NAME or an alias with base_url={base_url!r}, but got {name!r}, which needs none"
+        )
     if name in EMBEDDED:
         return _local(name)
     if kind == "local" and rest:
@@ -31,7 +38,13 @@ def load(name: str, base_url: str | None = None) -> Model:
         from .function import load as load_function
 
         return load_function(rest)
-    raise Mistake(f"expected a model ({', '.join(EMBEDDED)}, local/PATH, fake/LAW), but got {name!r}")
+    if kind == "litellm" and rest:
+        from .litellm import LiteLLMModel
+
+        return LiteLLMModel(rest)
+    from .http import load as load_http
+
+    return load_http(name, base_url)
 
 
 @cache

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import Mistake, Unsupported
 from ..prompts import roles
-from ..types import Bill, Delivery, Failure, FailureKind, Prices, Question, Request, Sample, Score, Stream, Supports
+from ..types import Address, Bill, Delivery, Failure, Prices, Question, Request, Sample, Score, Stream, Supports
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,15 @@ class FunctionModel:
     @asynccontextmanager
     async def draw(
         self, request: Request, stream: Stream, indices: Sequence[int], so_far: Mapping[int, Sample] | None = None
-    ) -> AsyncIterator[FunctionCall]:
+    ) -> AsyncIterator[TaskCall]:
         """One call of the callable, for one index. Raises ``Unsupported`` for what it has no parameter for."""
-        options = self._options(request, stream.at(indices[0]).seed)
         if len(indices) > 1:
             raise Unsupported(f"{self.name} brings one sample a call, but got {len(indices)} indices")
-        call = FunctionCall(self, request, stream, indices[0], options)
-        try:
+        address = stream.at(indices[0])
+        options = self._options(request, address.seed)
+        bound = Bill(unsettled_tokens=self.count(request.question) + (request.endings.max_tokens or 0))
+        async with TaskCall(self._deliver(request, address, options, bound), address, bound).held() as call:
             yield call
-        finally:
-            await call.close()
 
     def _options(self, request: Request, seed: int) -> dict[str, Any]:
         endings = request.endings
@@ -117,6 +116,22 @@ class FunctionModel:
             raise TypeError(f"expected {self.name} to return a text or a Reply, but got {type(reply).__name__}")
         return Reply(reply)
 
+    async def _deliver(self, request: Request, address: Address, options: Mapping[str, Any], bound: Bill) -> Delivery:
+        try:
+            reply = await self.ask(request.question.messages, options)
+        except (ConnectionError, TimeoutError) as error:
+            return Delivery(address.index, Failure("transient", f"{self.name}: {type(error).__name__}: {error}"))
+        except Exception as error:
+            return Delivery(address.index, Failure("failed", f"{self.name}: {type(error).__name__}: {error}"), bound)
+        prompt, most, n_tokens = self.count(request.question), request.endings.max_tokens or 0, reply.completion_tokens
+        unsettled = (most if n_tokens is None else 0) + (prompt if reply.prompt_tokens is None else 0)
+        bill = Bill(reply.prompt_tokens or 0, n_tokens or 0, unsettled_tokens=unsettled)
+        guess = min(most, max(1, len(reply.text.encode()) // 4))
+        n_shown = guess if n_tokens is None else n_tokens
+        return Delivery(
+            address.index, Sample(address, reply.text, reply.ended, n_shown, reply.prompt_tokens or 0), bill
+        )
+
     async def rate(self, texts: Sequence[str]) -> list[Score]:
         """Not supported."""
         raise Unsupported(f"{self.name} rates no texts")
@@ -125,55 +140,38 @@ class FunctionModel:
         """Nothing to let go of."""
 
 
-class FunctionCall:
-    """One call of the callable under way (see ``vervet.types.Call``)."""
+class TaskCall:
+    """A call that is one task for one sample (see ``vervet.types.Call``); broken off, it costs its bound."""
 
-    def __init__(
-        self, model: FunctionModel, request: Request, stream: Stream, index: int, options: Mapping[str, Any]
-    ) -> None:
-        self._model, self._request, self._stream, self._index = model, request, stream, index
-        self._prompt = model.count(request.question)
-        self._task = asyncio.ensure_future(model.ask(request.question.messages, options))
+    def __init__(self, work: Coroutine[Any, Any, Delivery], address: Address, bound: Bill) -> None:
+        self._task, self._address, self._bound = asyncio.create_task(work), address, bound
         self._over = False
 
-    def __aiter__(self) -> FunctionCall:
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[TaskCall]:
+        """The call while its block lasts; no task is left behind."""
+        try:
+            yield self
+        finally:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def __aiter__(self) -> TaskCall:
         return self
 
     async def __anext__(self) -> Delivery:
-        """The one delivery: the sample, or what went wrong; after ``stop`` the bound of what it may have cost."""
+        """The one delivery; after ``stop`` an open sample without text, and the bound of what it may have cost."""
         if self._over:
             raise StopAsyncIteration
         await asyncio.wait([self._task])
         self._over = True
         if self._task.cancelled():
-            return Delivery(self._index, Sample(self._stream.at(self._index), "", None), self._bound())
-        error = self._task.exception()
-        if error is not None:
-            kind: FailureKind = "transient" if isinstance(error, ConnectionError | TimeoutError) else "failed"
-            failure = Failure(kind, f"{self._model.name}: {type(error).__name__}: {error}")
-            return Delivery(self._index, failure, Bill() if kind == "transient" else self._bound())
-        return self._delivery(self._task.result())
+            return Delivery(self._address.index, Sample(self._address, "", None), self._bound)
+        return self._task.result()
 
     def stop(self) -> None:
         """End it as soon as possible."""
         self._task.cancel()
-
-    async def close(self) -> None:
-        """Leave no task behind."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    def _bound(self) -> Bill:
-        return Bill(unsettled_tokens=self._prompt + (self._request.endings.max_tokens or 0))
-
-    def _delivery(self, reply: Reply) -> Delivery:
-        most = self._request.endings.max_tokens or 0
-        n_tokens = reply.completion_tokens
-        unsettled = (most if n_tokens is None else 0) + (self._prompt if reply.prompt_tokens is None else 0)
-        bill = Bill(reply.prompt_tokens or 0, n_tokens or 0, unsettled_tokens=unsettled)
-        n_tokens = min(most, max(1, len(reply.text.encode()) // 4)) if n_tokens is None else n_tokens
-        address = self._stream.at(self._index)
-        return Delivery(self._index, Sample(address, reply.text, reply.ended, n_tokens, reply.prompt_tokens or 0), bill)
 
 
 def load(rest: str) -> FunctionModel:

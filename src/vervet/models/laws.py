@@ -55,8 +55,8 @@ def truth(text: str) -> int:
 
 
 def asked(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text of the problem: the first user message."""
-    return str(next(m["content"] for m in messages if m["role"] == "user"))
+    """The text of the problem: the first user message, or the first of all where no user speaks."""
+    return str(next((m for m in messages if m["role"] == "user"), messages[0])["content"])
 
 
 def attempted(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ Everything here runs in the writer's thread between BEGIN IMMEDIATE and COMMIT; 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sqlite3
@@ -30,7 +31,7 @@ from vervet.pool.owners import ByteOwners, FileOwners
 from vervet.pool.schema import address_key, rows_at, split_key
 from vervet.types import Bill, Claim, Failure, Sample, Stream
 
-OPEN, SETTLED, LOST = range(3)
+OPEN, SETTLED, LOST, PARKED = range(4)
 NO_BILL = Bill()
 MAX_KEYS = 100_000  # numbers that are remembered; a server that runs for weeks must not grow for ever
 
@@ -219,9 +220,9 @@ class Ledger:
             self._become_owner()
         stream_id = self.stream_id(stream)
         keys = [address_key(stream_id, i) for i in indices]
-        busy = self._busy(keys)
+        busy = self.holders(keys)
         if busy and self.close_dead():
-            busy = self._busy(keys)
+            busy = self.holders(keys)
         held = {row[0]: row for row in rows_at(self.db, "SELECT address, state, ended FROM samples", keys)}
 
         def may_draw(key: int) -> bool:
@@ -231,10 +232,17 @@ class Ledger:
         granted = [i for i, key in zip(indices, keys, strict=True) if key not in busy and may_draw(key)]
         call = self._open_call(run, stream_id, granted, reserve, continues) if granted else None
         waiting = tuple(i for i, key in zip(indices, keys, strict=True) if key in busy)
-        return Opened(Claim(call, tuple(granted), waiting), stream_id)
+        batched = self._parked(set(busy.values())) if busy else set()
+        parked = tuple(i for i, key in zip(indices, keys, strict=True) if busy.get(key) in batched)
+        return Opened(Claim(call, tuple(granted), waiting, parked), stream_id)
 
-    def _busy(self, keys: list[int]) -> set[int]:
-        return {row[0] for row in rows_at(self.db, "SELECT address FROM claims", keys)}
+    def holders(self, keys: list[int]) -> dict[int, int]:
+        """The open call of each of these addresses that has one."""
+        return dict(rows_at(self.db, "SELECT address, call FROM claims", keys))
+
+    def _parked(self, calls: set[int]) -> set[int]:
+        query = f"SELECT id FROM calls WHERE state = {PARKED} AND id IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self.db.execute(query, (json.dumps(sorted(calls)),))}
 
     def _open_call(self, run: str, stream_id: int, indices: list[int], reserve: Bill, continues: bool) -> int:
         reserved = (reserve.prompt_tokens, reserve.completion_tokens, reserve.usd)
@@ -250,7 +258,9 @@ class Ledger:
         return call
 
     def settle(self, call: int, keys: Iterable[int], bill: Bill, seconds: float) -> None:
-        """Close a call and let go of what it still holds."""
+        """Close a call and let go of what it still holds; one that was parked stays with its batch."""
+        if self.db.execute(f"SELECT 1 FROM calls WHERE id = ? AND state = {PARKED}", (call,)).fetchone():
+            return
         self.db.execute(_ADD_BILL, (*_columns(bill), 0, call))
         self.db.execute(f"UPDATE calls SET state = {SETTLED}, seconds = ? WHERE id = ?", (seconds, call))
         self.db.executemany("DELETE FROM claims WHERE address = ? AND call = ?", [(key, call) for key in keys])
@@ -277,21 +287,28 @@ class Ledger:
         return n_closed
 
     def _close_owner(self, owner: int) -> int:
-        calls = self.db.execute(
-            "SELECT id, stream, continues, reserve_prompt_tokens, reserve_completion_tokens, prompt_tokens "
-            "FROM calls WHERE state = 0 AND owner = ?",
-            (owner,),
-        ).fetchall()
+        calls = [row[0] for row in self.db.execute("SELECT id FROM calls WHERE state = 0 AND owner = ?", (owner,))]
+        self.lose(owner, calls)
+        return len(calls)
+
+    def lose(self, owner: int, calls: Sequence[int]) -> None:
+        """Close calls of one owner that nobody will settle: book them at their bound, let go, void broken blocks."""
         first_broken: dict[int, int] = {}
-        for call, stream_id, continues, prompt, completion, paid_prompt in calls:
+        for call in calls:
+            stream_id, continues, indices, prompt, completion, paid_prompt, usd, paid_usd = self.db.execute(
+                "SELECT stream, continues, indices, reserve_prompt_tokens, reserve_completion_tokens, prompt_tokens, "
+                "reserve_usd, usd FROM calls WHERE id = ?",
+                (call,),
+            ).fetchone()
             # A claim goes with its record: what is still claimed has no outcome.
-            left = [r[0] for r in self.db.execute("SELECT address FROM claims WHERE call = ?", (call,))]
+            keys = [address_key(stream_id, i) for i in read_indices(indices)]
+            left = [key for key, holder in self.holders(keys).items() if holder == call]
             # The prompt once, also where all had come but the call was not settled: its bill may come with either.
             lost = max(0, prompt - paid_prompt) + completion * len(left)
+            lost_usd = max(0.0, usd - paid_usd) if lost else 0.0
             self.db.execute(
-                f"UPDATE calls SET state = {LOST}, unsettled_tokens = unsettled_tokens + ?, "
-                "usd = CASE WHEN ? > 0 THEN max(usd, reserve_usd) ELSE usd END WHERE id = ?",
-                (lost, lost, call),
+                f"UPDATE calls SET state = {LOST}, unsettled_tokens = unsettled_tokens + ?, usd = usd + ? WHERE id = ?",
+                (lost, lost_usd, call),
             )
             self.db.executemany("DELETE FROM claims WHERE address = ?", [(key,) for key in left])
             if left and not continues:
@@ -299,7 +316,14 @@ class Ledger:
                 first_broken[stream_id] = min(first, first_broken.get(stream_id, first))
         if first_broken:
             self._void_blocks(owner, first_broken)
-        return len(calls)
+
+    def forget_calls(self, calls: Sequence[int]) -> None:
+        """Take back calls of one index each that never asked anybody: no trace is left of them."""
+        for call in calls:
+            stream_id, indices = self.db.execute("SELECT stream, indices FROM calls WHERE id = ?", (call,)).fetchone()
+            key = address_key(stream_id, int(indices))
+            self.db.execute("DELETE FROM claims WHERE address = ? AND call = ?", (key, call))
+            self.db.execute("DELETE FROM calls WHERE id = ?", (call,))
 
     def _void_blocks(self, owner: int, first_broken: dict[int, int]) -> None:
         """Void, from the first broken index on, all that this owner asked for in the stream.
@@ -313,7 +337,7 @@ class Ledger:
             first = first_broken.get(stream_id)
             if first is not None:
                 keys.update(address_key(stream_id, i) for i in read_indices(indices) if i >= first)
-        self.void(keys - self._busy(sorted(keys)))
+        self.void(keys - self.holders(sorted(keys)).keys())
 
 
 def _columns(bill: Bill) -> tuple[int | float, ...]:

@@ -61,8 +61,15 @@ CREATE TABLE scores (scorer TEXT NOT NULL, problem INTEGER NOT NULL, text INTEGE
     not_judged TEXT NOT NULL, PRIMARY KEY (scorer, problem, replicate, text)) WITHOUT ROWID;
 CREATE TABLE answers (run INTEGER NOT NULL, problem INTEGER NOT NULL, text TEXT, answer TEXT, key TEXT,
     outcome TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (run, problem)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY AUTOINCREMENT, folder TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS parked (call INTEGER PRIMARY KEY, batch INTEGER NOT NULL, endings TEXT NOT NULL);
 """
-TABLES = tuple(line.split()[2] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE"))
+ADDED = ("batches", "parked")  # since the first pools were made: opening one of those adds them
+TABLES = tuple(
+    line.removeprefix("CREATE TABLE ").removeprefix("IF NOT EXISTS ").split()[0]
+    for line in SCHEMA.splitlines()
+    if line.startswith("CREATE TABLE")
+)
 
 
 def address_key(stream_id: int, index: int) -> int:
@@ -160,9 +167,22 @@ def _identify(file: Path) -> bool:
             f"{file}: expected schema version {SCHEMA_VERSION}, got {version}; "
             "open it with the version of Vervet that wrote it"
         )
-    if missing := sorted(set(TABLES) - tables):
+    missing = sorted(set(TABLES) - tables)
+    if missing and set(missing) <= set(ADDED):
+        _add_tables(file)
+    elif missing:
         raise PoolDamaged(f"{file}: expected {len(TABLES)} tables, table {missing[0]} is missing")
     return False
+
+
+def _add_tables(file: Path) -> None:
+    db = sqlite3.connect(file, timeout=BUSY_MS / 1000, isolation_level=None)
+    try:
+        for statement in SCHEMA.split(";"):
+            if "IF NOT EXISTS" in statement:
+                db.execute(statement)
+    finally:
+        db.close()
 
 
 def _create(path: str) -> None:

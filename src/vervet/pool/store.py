@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from vervet.errors import DataError, Mistake, PoolDamaged
+from vervet.pool.batches import Batches
 from vervet.pool.coding import SELECT, check_sample, decode, storable, stored_precision, supersedes
 from vervet.pool.ledger import MAX_KEYS, NO_BILL, Ledger, Opened, Record
 from vervet.pool.notes import Notes
@@ -69,7 +70,7 @@ def open_pool(path: str) -> SqlitePool:
     return SqlitePool(path)
 
 
-class SqlitePool(Reports, Notes):
+class SqlitePool(Reports, Notes, Batches):
     """The durable store; see the protocol ``vervet.types.Pool`` for what its methods promise.
 
     Made by ``open_pool``. A context manager: leaving the block writes what is queued and lets go of the file.
@@ -288,6 +289,9 @@ class SqlitePool(Reports, Notes):
 
     def _put(self, work: Callable[[Ledger], Any]) -> None:
         self._writer.put(Job(work))
+
+    def _ask(self, work: Callable[[Ledger], Any]) -> Future[Any]:
+        return self._writer.ask(work)
 
     def _on_stored(self, records: list[Record]) -> None:
         self._overlay.uncover((r.stream, r.index, r.outcome) for r in records)

@@ -15,6 +15,7 @@ from .models import MODEL_CHECKS
 from .operators import OPERATOR_CHECKS
 from .pools import POOL_CHECKS
 from .rules import RULE_CHECKS
+from .server import Script, ScriptedServer
 from .surroundings import llm_for, model_for, pool_for, problem_for, target_of, world_for
 from .variants import example_of, variants_of
 
@@ -23,6 +24,8 @@ __all__ = [
     "OPERATOR_CHECKS",
     "POOL_CHECKS",
     "RULE_CHECKS",
+    "Script",
+    "ScriptedServer",
     "example_of",
     "llm_for",
     "model_for",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..types import Bill, Failure, Pool, Question, Sample, Score, Stream, Void
+from ..types import Bill, Delivery, Failure, Pool, Question, Sample, Score, Stream, Void
 from .surroundings import problem_for
 
 Check = Callable[[Callable[[], Pool]], Awaitable[None]]
@@ -103,9 +103,44 @@ async def what_was_not_settled_is_booked_at_its_bound(open_one: Callable[[], Poo
         pool.close()
 
 
+async def what_is_parked_outlives_its_process(open_one: Callable[[], Pool]) -> None:
+    """A parked draw is busy for everybody until it is collected, once, or released; its reserve counts meanwhile."""
+    pool = open_one()
+    run = pool.start_run({"run": "a"})
+    calls = [(await pool.claim(run, _ROW, [i], Bill(), True)).call for i in range(3)]
+    calls.append((await pool.claim(run, _ROW, [3], _RESERVE, False)).call)
+    batch = await pool.new_batch("/folder")
+    await pool.park(batch, {_ROW.at(i): (_RESERVE, {"max_tokens": 11}) for i in range(3)}, False)
+    for call in calls[:3]:
+        assert call is not None
+        pool.settle(call)  # whoever drew it lets go; the batch holds on
+    assert pool.reserved(run) == Bill(9, 33)
+    pool.close()
+    pool = open_one()
+    other = pool.start_run({"run": "b"})
+    claim = await pool.claim(other, _ROW, [0, 1, 2, 3], _RESERVE, False)
+    assert (claim.call, claim.busy, claim.parked) == (None, (0, 1, 2), (0, 1, 2))
+    assert isinstance(pool.find(_ROW, [3])[3], Void), "expected the call that was not parked to die with its process"
+    parked = {p.address.index: p for p in pool.parked()}
+    assert [p.run for p in parked.values()] == [run] * 3
+    assert parked[0].endings == {"max_tokens": 11}
+    came = [(parked[0], Delivery(0, _sample(0), Bill(3, 5))), (parked[1], Delivery(1, Failure("transient", "429")))]
+    assert await pool.collect([*came, *came]) == 2
+    assert await pool.collect(came) == 0
+    assert pool.find(_ROW, range(3)) == {0: _sample(0)}
+    assert (pool.spent(run).bill, pool.spent(run).fresh_samples) == (Bill(3, 5, unsettled_tokens=14), 1)
+    assert (await pool.claim(other, _ROW, [0, 1, 2], _RESERVE, False)).granted == (1,)
+    assert [(b.number, b.n_draws) for b in pool.batches()] == [(batch, 1)]
+    assert (await pool.release(batch), await pool.release(batch)) == (1, 0)
+    assert isinstance(pool.find(_ROW, [2])[2], Void)
+    assert (pool.spent(run).bill.unsettled_tokens, pool.reserved(run)) == (28, Bill())
+    pool.close()
+
+
 POOL_CHECKS: list[Check] = [
     one_payer_many_waiters,
     the_first_write_wins,
     what_is_written_is_read,
     what_was_not_settled_is_booked_at_its_bound,
+    what_is_parked_outlives_its_process,
 ]

@@ -11,11 +11,12 @@ from .drawn import Bill, Delivery, Drawn, Failure, FailureKind, Prices, Sample, 
 from .made import Answer, Candidate, Candidates, Example, Score, Stop, Verdict
 from .plain import Json, Message, canonical_json, digest, text_digest
 from .protocols import Call, Cut, Grader, Model, Operator, Reader, Scorer, Supports, Task, Until
-from .stored import Claim, Pool, Spent, Use
+from .stored import Batch, Claim, Parked, Pool, Spent, Use
 
 __all__ = [
     "Address",
     "Answer",
+    "Batch",
     "Bill",
     "Call",
     "Candidate",
@@ -33,6 +34,7 @@ __all__ = [
     "Message",
     "Model",
     "Operator",
+    "Parked",
     "Pool",
     "Prices",
     "Problem",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .asked import Address, Question, Stream
-from .drawn import Bill, Failure, Sample, Stored
+from .drawn import Bill, Delivery, Failure, Sample, Stored
 from .made import Answer, Example, Score, Verdict
 from .plain import Json
 
@@ -17,12 +17,54 @@ class Claim:
     """The answer of the pool to an attempt that wants to draw: the indices it holds now, and those that others hold.
 
     ``call`` is the id of the open call (None where nothing was granted). An index that has its outcome by now is in
-    neither list: look it up with ``find``.
+    neither list: look it up with ``find``. ``parked`` are those of ``busy`` that wait in a batch file: no process draws
+    them now.
     """
 
     call: int | None
     granted: tuple[int, ...]
     busy: tuple[int, ...]
+    parked: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A draw that waits in a batch file: its open call, who pays for it, what it may cost, and what was asked.
+
+    ``endings`` are those of the request, as JSON data; the question is the stream's.
+    """
+
+    call: int
+    batch: int
+    run: str
+    address: Address
+    reserve: Bill
+    endings: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch file in which draws wait: its number in the pool, its folder, how many wait, what they may still cost."""
+
+    number: int
+    folder: str
+    n_draws: int
+    reserve: Bill
+
+    @property
+    def file(self) -> str:
+        """The path of the requests.
+
+        >>> Batch(7, "/tmp/b", 0, Bill()).file
+        '/tmp/b/0007.requests.jsonl'
+        """
+        return f"{self.folder}/{self.number:04}.requests.jsonl"
+
+    @property
+    def data(self) -> dict[str, Json]:
+        """The batch as one JSON object."""
+        tokens = {"prompt_tokens": self.reserve.prompt_tokens, "completion_tokens": self.reserve.completion_tokens}
+        return {"batch": self.number, "file": self.file, "requests": self.n_draws, **tokens, "usd": self.reserve.usd}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +130,37 @@ class Pool(Protocol):
 
     def void(self, stream: Stream, indices: Sequence[int]) -> None:
         """Take indices out of use for ever."""
+
+    async def new_batch(self, folder: str) -> int:
+        """The number of a new batch file in this folder, durably; no other batch of the pool ever has it."""
+
+    async def park(self, batch: int, draws: Mapping[Address, tuple[Bill, Mapping[str, Json]]], continues: bool) -> None:
+        """From now on, durably, these addresses are held by a batch file and not by this process: nobody closes them.
+
+        Each must be held by an open call of its own. ``draws`` gives what each may cost and the endings that are asked
+        for; both, and ``continues``, take the place of what was claimed.
+        """
+
+    def parked(self) -> list[Parked]:
+        """Every draw that waits in a batch file."""
+
+    def batches(self) -> list[Batch]:
+        """The batch files in which draws wait."""
+
+    def reserved(self, run: str) -> Bill:
+        """What the draws of a run that wait in batch files may still cost."""
+
+    async def collect(self, came: Sequence[tuple[Parked, Delivery]]) -> int:
+        """Record, durably, what came of parked draws and close their calls; how many were still parked.
+
+        What came a second time changes nothing and is not billed again.
+        """
+
+    async def release(self, batch: int, sent: bool = True) -> int:
+        """Give up what waits in a batch file: booked and voided as the calls of the dead are; how many draws that were.
+
+        ``sent`` False says that nobody was asked: then nothing is booked, and the addresses are vacant.
+        """
 
     def keep_failures(self, run: str, problem: str, failures: Mapping[Address, Failure]) -> None:
         """In this run these failures stay: a later question was built without them."""
