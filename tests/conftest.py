@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.real_servers import llama_server, vervet_server
+
+__all__ = ["llama_server", "vervet_server"]
+
 try:
     import hypothesis
 except ImportError:  # the tests that need it skip themselves

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from tests.canned import choice, reply
+from vervet.errors import MissingFigures
 from vervet.models.endings import truncated
 from vervet.models.http import Entry, HttpModel, SamplingWarning
 from vervet.models.http.body import plan_of
 from vervet.models.http.figures import Figures
 from vervet.models.http.reading import read_whole
+from vervet.models.http.replies import Growing
 from vervet.models.http.usage import apportion
-from vervet.types import Bill, Delivery, Endings, Failure, Question, Request, Sample, Stream
+from vervet.rules import LowConfidence
+from vervet.types import Bill, Delivery, Endings, Failure, Question, Request, Sample, Stream, Trace
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
@@ -122,6 +125,51 @@ def test_tool_calls_are_kept_whole() -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}, {"id": "2"}]
     sample = outcome_of({"index": 0, "message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"})
     assert sample.tool_calls == tuple(calls)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [(["it is four"], " four"), (["it", " i", "s fo", "ur"], " four"), (["it is", " four"], " four"), (["it is"], ""),
+     (["it was"], None), (["it", " was"], None), (["four"], None), (["it"], None)],
+)  # fmt: skip
+def test_what_a_server_repeats_is_no_part_of_the_new_text(pieces: list[str], text: str | None) -> None:
+    model = HttpModel(Entry("tiny", "http://127.0.0.1:9/v1", continuation="echo"))
+    known = Sample(Stream(model.name, "q").at(0), "it is", "length", 2)
+    plan = plan_of(model.entry, model.supports, Request(QUESTION, SHORT), known.address.stream, [0], known)
+    assert plan.body["messages"][-1] == {"role": "assistant", "content": "it is"}
+    grown = Growing(plan)
+    for piece in pieces:
+        grown.add({"index": 0, "message": {"content": piece}})
+    grown.add({"index": 0, "message": {"content": ""}, "finish_reason": "stop"})
+    found = grown.sample(0, 3, 7)
+    if text is None:
+        assert isinstance(found, Failure)
+        assert "echo" in found.reason
+    else:
+        assert isinstance(found, Sample)
+        assert (found.text, found.n_tokens) == ("it is" + text, 5)
+
+
+def test_a_cut_rule_sees_what_was_known_too() -> None:
+    model = HttpModel(Entry("tiny", "http://127.0.0.1:9/v1", continuation="echo", stops_on_close=True))
+    cut = Endings(max_tokens=50, cut=LowConfidence(3, 9.0))
+    trace = Trace(array("i", [-1, -1]), None, array("f", [-1, -1]), array("f", [-1, -1]), None, 1)
+    known = Sample(Stream(model.name, "q").at(0), "it is", "length", 2, 7, trace=trace)
+    plan = plan_of(model.entry, model.supports, Request(QUESTION, cut), known.address.stream, [0], known)
+    assert plan.body["top_logprobs"] == 1
+    grown = Growing(plan)
+    for token in (" four", " or", " so"):  # pieces of a stream repeat nothing
+        grown.add({"index": 0, "delta": {"content": token}, "logprobs": chat_figures([token])})
+    assert grown.check_cut()
+    sample = grown.sample(0, 3, 7)
+    assert isinstance(sample, Sample)
+    assert (sample.text, sample.ended, sample.n_tokens) == ("it is four", "cut:low_confidence", 3)
+    assert sample.trace is not None
+    assert len(sample.trace) == 3
+    with pytest.raises(MissingFigures, match="no figures"):
+        plan_of(
+            model.entry, model.supports, Request(QUESTION, cut), known.address.stream, [0], replace(known, trace=None)
+        )
 
 
 # --- figures -------------------------------------------------------------------------------------------
@@ -293,6 +341,18 @@ def test_without_usage_the_figures_count_else_the_bound_is_booked() -> None:
     assert sample.n_tokens == 5, "no text has more tokens than bytes, and an end"
     (sample,) = [d.outcome for d in read(reply([choice(finish="length")], None))]
     assert sample.n_tokens == 50
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_usage_of_one_sample_of_several_is_recognised(timed: bool) -> None:
+    model = HttpModel(Entry("tiny", "http://127.0.0.1:9/v1"))
+    figures = {} if timed else {"logprobs": chat_figures(["fo", "ur"])}
+    data = reply([choice(index=i, **figures) for i in range(3)], {"prompt_tokens": 7, "completion_tokens": 3})
+    data |= {"timings": {"predicted_n": 3}} if timed else {}
+    bills = [d.bill for d in read(data, 3, model=model)]
+    assert model.supports.n == 1
+    rest = Bill(unsettled_tokens=50) if timed else Bill(completion_tokens=2, unsettled_tokens=1)
+    assert bills == [Bill(7, 3), rest, rest]
 
 
 def test_usage_of_several_samples_is_shared_out() -> None:

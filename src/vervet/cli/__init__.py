@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import VervetError
-from . import models, operators, pool, run, scale, show, tasks
+from . import check_server, models, operators, pool, run, scale, serve, show, tasks
 
-VERBS = (run, scale, show, pool, models, tasks, operators)
+VERBS = (run, scale, show, pool, models, check_server, serve, tasks, operators)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"vervet {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
-        name = verb.__name__.rsplit(".", 1)[-1]
+        name = verb.__name__.rsplit(".", 1)[-1].replace("_", "-")
         about = (verb.__doc__ or "").split("\n\n")[0].replace("``", "'").strip()
         one = verbs.add_parser(name, help=about.split(": ")[0].rstrip("."), description=about)
         verb.add(one)

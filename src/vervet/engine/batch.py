@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .llama import ROWS, Cache, Llama, Prefilled, round_up
-from .sampling import Sampling, choose, figures, uniforms
+from .sampling import Sampling, choose, figures, likeliest, uniforms
 
 _KEPT_PROMPTS = 32
 
@@ -25,10 +25,11 @@ _KEPT_PROMPTS = 32
 class Sequence:
     """One sample on its way. What is asked: ``prompt`` ids (at least one), ``seed`` (64 bits), ``sampling``, at most
     ``limit`` completion tokens, ``known`` first completion tokens, ``k`` of the top-k mean; ``stop_ids`` end it, but
-    are masked before ``min_tokens`` tokens. ``watch`` is called after each token; True ends the sequence.
+    are masked before ``min_tokens`` tokens. ``watch`` is called after each token; True ends the sequence. ``top``: how
+    many of the likeliest tokens to note with each token.
 
-    What comes: one entry per completion token in ``ids``, ``logprob``, ``topk``, ``entropy``; ``stopped`` says that
-    the last one is a stop id.
+    What comes: one entry per completion token in ``ids``, ``logprob``, ``topk``, ``entropy`` and, with ``top``,
+    ``likeliest`` (ids and logprobs); ``stopped`` says that the last one is a stop id.
     """
 
     prompt: tuple[int, ...]
@@ -39,11 +40,13 @@ class Sequence:
     min_tokens: int = 0
     known: tuple[int, ...] = ()
     k: int = 20
+    top: int = 0
     watch: Callable[[Sequence], bool] | None = None
     ids: array[int] = field(default_factory=lambda: array("i"))
     logprob: array[float] = field(default_factory=lambda: array("f"))
     topk: array[float] = field(default_factory=lambda: array("f"))
     entropy: array[float] = field(default_factory=lambda: array("f"))
+    likeliest: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
     @property
     def stopped(self) -> bool:
@@ -148,6 +151,9 @@ class Engine:
             s.logprob.append(logprob)
             s.topk.append(topk)
             s.entropy.append(entropy)
+        if (top := max(s.top for s in live)) > 0:
+            for s, best in zip(live, likeliest(raw, top), strict=False):
+                s.likeliest.append(best[: s.top])
 
     def _padded(self) -> torch.Tensor:
         return self._logits[: round_up(len(self._live), ROWS)]  # (rows, vocab); rows that nobody owns come last

@@ -129,3 +129,10 @@ def figures(logits: Tensor, ids: Tensor, ks: Sequence[int]) -> Figures:
         topk=(best.gather(-1, k - 1) / k)[:, 0].tolist(),
         entropy=(-(logp.exp() * logp).sum(-1)).tolist(),
     )
+
+
+def likeliest(logits: Tensor, k: int) -> list[tuple[tuple[int, float], ...]]:
+    """Per row of logits (rows, vocab) the ``k`` likeliest tokens: id and raw logprob, likeliest first."""
+    best = logits.log_softmax(-1).topk(k, dim=-1)
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [tuple(zip(ids, values, strict=True)) for ids, values in rows]

@@ -7,24 +7,22 @@ pool, no money and no retry; torch and the tokenizer are imported at first use.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.util
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra, Mistake, ModelError, OverContext, Unsupported
-from ..types import Bill, Delivery, Endings, Question, Request, Sample, Score, Stream, Supports, Trace
-from .endings import ending, shown, truncated
-from .text import Codec, Reading, read_json
+from ..errors import MissingExtra, Mistake, OverContext, Unsupported
+from ..types import Delivery, Endings, Question, Request, Sample, Score, Stream, Supports
+from .live import Token
+from .local_call import LocalCall, Plan, Worker
+from .text import Codec, read_json
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from ..engine import Sequence as Running
 
 _HERE = Path(__file__).parent
 EMBEDDED = ("embedded", "embedded-small")
@@ -78,7 +76,7 @@ class LocalModel:
             context=self._context,
             stops_on_close=True,
         )
-        self._worker = _Worker(lambda: _engine(self.folder, self._dtype, slots, threads))
+        self._worker = Worker(lambda: _engine(self.folder, self._dtype, slots, threads))
 
     def count(self, question: Question) -> int:
         """The tokens of the prompt, exactly."""
@@ -93,6 +91,37 @@ class LocalModel:
         beyond the context ends at the context. Prompt tokens are billed with the first delivery.
         Raises ``Unsupported`` and ``Mistake`` for what cannot be done, ``OverContext`` where not one token has room.
         """
+        plan = self._plan(request, stream)
+        known = {i: s for i, s in (so_far or {}).items() if i in set(indices)}
+        for index, sample in known.items():
+            if sample.trace is None:
+                raise Unsupported(f"{self.name} follows a sample by its token ids, but sample {index} has none")
+        return self._opened(plan, indices, known)
+
+    @asynccontextmanager
+    async def draw_live(
+        self, request: Request, stream: Stream, indices: Sequence[int], top: int = 0
+    ) -> AsyncIterator[AsyncIterator[Delivery | list[Token]]]:
+        """As ``draw``; between the deliveries comes what each step of the engine brought (see ``Live``)."""
+        async with self._opened(self._plan(request, stream, min(top, self._vocab)), indices, {}) as call:
+            yield call.live()
+
+    def bytes_of(self, token: int) -> bytes | None:
+        """The bytes of a token's text, or None for a special token."""
+        return self._codec.bytes_of(token)
+
+    @asynccontextmanager
+    async def _opened(
+        self, plan: Plan, indices: Sequence[int], so_far: Mapping[int, Sample]
+    ) -> AsyncIterator[LocalCall]:
+        call = LocalCall(self._worker, plan, indices, so_far)
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+    def _plan(self, request: Request, stream: Stream, top: int | None = None) -> Plan:
+        """What the samples of a call have in common; ``max_tokens`` is what the context leaves at most."""
         endings = self._checked(request)
         prompt = tuple(self._codec.encode(request.question))
         room = self._context - len(prompt)
@@ -101,24 +130,8 @@ class LocalModel:
                 f"{self.name} has a context of {self._context} tokens; the prompt takes {len(prompt)} and leaves no room"
             )
         endings = replace(endings, max_tokens=min(endings.max_tokens or room, room))
-        plan = _Plan(
-            self._codec, request.question, endings, stream, prompt, min(endings.logprobs or _TOP_K, self._vocab)
-        )
-        known = {i: s for i, s in (so_far or {}).items() if i in set(indices)}
-        for index, sample in known.items():
-            if sample.trace is None:
-                raise Unsupported(f"{self.name} follows a sample by its token ids, but sample {index} has none")
-        return self._opened(plan, indices, known)
-
-    @asynccontextmanager
-    async def _opened(
-        self, plan: _Plan, indices: Sequence[int], so_far: Mapping[int, Sample]
-    ) -> AsyncIterator[LocalCall]:
-        call = LocalCall(self._worker, plan, indices, so_far)
-        try:
-            yield call
-        finally:
-            call.cancel()
+        k = min(endings.logprobs or _TOP_K, self._vocab)
+        return Plan(self._codec, request.question, endings, stream, prompt, k, top)
 
     def _checked(self, request: Request) -> Endings:
         """The endings, after a look at everything that this model cannot do."""
@@ -160,236 +173,3 @@ def _engine(folder: Path, dtype: str, slots: int, threads: int) -> Engine:
     from ..engine import start
 
     return start(folder, dtype, slots, threads)
-
-
-# --- one sample ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What the samples of one call have in common."""
-
-    codec: Codec
-    question: Question
-    endings: Endings
-    stream: Stream
-    prompt: tuple[int, ...]
-    k: int
-
-    def reading(self) -> Reading:
-        return Reading(self.codec, self.codec.thinks(self.prompt))
-
-    def sequence(self, index: int, known: Sequence[int], watch: Callable[[Running], bool] | None) -> Running:
-        """What the engine is asked for."""
-        from ..engine import Sampling
-        from ..engine import Sequence as Running
-
-        q, e = self.question, self.endings
-        assert e.max_tokens is not None
-        sampling = Sampling(
-            temperature=1.0 if q.temperature is None else q.temperature,
-            top_p=1.0 if q.top_p is None else q.top_p,
-            top_k=q.top_k,
-            min_p=q.min_p or 0.0,
-        )
-        return Running(
-            prompt=self.prompt,
-            seed=self.stream.at(index).seed,
-            limit=e.max_tokens,
-            sampling=sampling,
-            stop_ids=self.codec.stop_ids,
-            min_tokens=e.min_tokens,
-            known=tuple(known),
-            k=self.k,
-            watch=watch,
-        )
-
-
-class _Job:
-    """One sample of one call on its way through the engine."""
-
-    def __init__(self, plan: _Plan, index: int, so_far: Sample | None) -> None:
-        self.plan, self.index, self.so_far = plan, index, so_far
-        ids = list(so_far.trace.ids) if so_far is not None and so_far.trace is not None else []
-        while ids and ids[-1] in plan.codec.stop_ids:  # only where min_tokens forbids the end
-            ids.pop()
-        self._reading = plan.reading()
-        watched = plan.endings.stop or plan.endings.cut is not None
-        self.running = plan.sequence(index, ids, self._fires if watched else None)
-
-    def _fires(self, running: Running) -> bool:
-        e, reading = self.plan.endings, self._reading
-        n_before = len(reading.text)
-        reading.feed(running.ids[-1])
-        if e.cut is None and not any(reading.text.find(s, max(0, n_before - len(s) + 1)) >= 0 for s in e.stop):
-            return False  # the common case, without making a sample of it
-        return ending(self._whole(), e, checked=len(running.ids) - 1) is not None
-
-    def _whole(self) -> Sample:
-        """All that was computed, as one open sample (or one that ended by itself)."""
-        r, reading = self.running, self._reading
-        for token in r.ids[len(reading.ends) :]:
-            reading.feed(token)
-        return Sample(
-            address=self.plan.stream.at(self.index),
-            text=reading.text,
-            ended="eos" if r.stopped else None,
-            n_tokens=len(r.ids),
-            prompt_tokens=len(r.prompt),
-            reasoning=reading.reasoning,
-            trace=Trace(r.ids, reading.ends, r.logprob, r.topk, r.entropy, self.plan.k, "raw"),
-        )
-
-    def delivery(self, prompt_tokens: int) -> Delivery | None:
-        """The sample as its endings show it, open where none fired; None where nothing was computed."""
-        n_new = max(0, len(self.running.ids) - len(self.running.known))
-        whole = self._whole()
-        at = ending(whole, self.plan.endings)
-        if at is not None:
-            whole = shown(whole, at)
-        elif n_new == 0 and self.so_far is not None:
-            whole = self.so_far  # stopped while what is known was run again
-        if not self.running.ids:
-            return None
-        return Delivery(self.index, whole, Bill(prompt_tokens=prompt_tokens, completion_tokens=n_new))
-
-
-# --- one call ------------------------------------------------------------------------------------------
-
-
-class LocalCall:
-    """One attempt under way (see ``vervet.types.Call``): made in an event loop, fed by the engine's thread."""
-
-    def __init__(self, worker: _Worker, plan: _Plan, indices: Sequence[int], so_far: Mapping[int, Sample]) -> None:
-        self._worker, self._loop = worker, asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Delivery | BaseException | None] = asyncio.Queue()
-        self._prompt_tokens = len(plan.prompt)  # billed with the first delivery
-        self._jobs: dict[Running, _Job] = {}
-        self._over = False
-        for index in indices:
-            enough = truncated(so_far[index], plan.endings) if index in so_far else None
-            if enough is not None:
-                self._queue.put_nowait(Delivery(index, enough))
-            else:
-                job = _Job(plan, index, so_far.get(index))
-                self._jobs[job.running] = job
-        if self._jobs:
-            worker.begin(self, self._begin)
-        else:
-            self._queue.put_nowait(None)
-
-    def __aiter__(self) -> LocalCall:
-        return self
-
-    async def __anext__(self) -> Delivery:
-        """The next sample to end. Raises ``ModelError`` where the engine failed."""
-        if self._over:
-            raise StopAsyncIteration
-        item = await self._queue.get()
-        if isinstance(item, Delivery):
-            return item
-        self._over = True
-        if item is None:
-            raise StopAsyncIteration
-        raise ModelError(f"the engine failed: {item!r}") from item
-
-    def stop(self) -> None:
-        """End the attempt; what was computed of the unfinished samples still comes, as open samples."""
-        if self in self._worker.calls:
-            self._worker.post(self._stop)
-
-    def cancel(self) -> None:
-        """End the attempt; nothing more comes."""
-        self._over = True
-        if self in self._worker.calls:
-            self._worker.post(self._cancel)
-
-    # The engine's thread runs what follows, between two steps.
-
-    def _begin(self, engine: Engine) -> None:
-        for running in self._jobs:
-            engine.add(running)
-
-    def _stop(self, engine: Engine) -> None:
-        engine.remove(self._jobs)
-        for running in list(self._jobs):
-            self.finish(running)
-
-    def _cancel(self, engine: Engine) -> None:
-        if self in self._worker.calls:
-            engine.remove(self._jobs)
-            self._worker.calls.remove(self)
-
-    def finish(self, running: Running) -> None:
-        """Hand over one sample, if it is one of this call; with the last one the call ends."""
-        job = self._jobs.pop(running, None)
-        if job is None:
-            return
-        delivery = job.delivery(self._prompt_tokens)
-        if delivery is not None:
-            self._prompt_tokens = 0
-            self.hand_over(delivery)
-        if not self._jobs:
-            self._worker.calls.remove(self)
-            self.hand_over(None)
-
-    def hand_over(self, item: Delivery | BaseException | None) -> None:
-        """Give an item to the event loop; a loop that is closed has left the call."""
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
-        except RuntimeError:
-            self.cancel()
-
-
-# --- the engine's thread -------------------------------------------------------------------------------
-
-
-class _Worker:
-    """The thread that owns an engine: it takes orders between steps, and rests while there is nothing to do."""
-
-    def __init__(self, start: Callable[[], Engine]) -> None:
-        self._start = start
-        self._ready = threading.Condition()
-        self._orders: list[Callable[[Engine], None]] = []
-        self._thread: threading.Thread | None = None
-        self.calls: list[LocalCall] = []  # under way
-
-    def begin(self, call: LocalCall, order: Callable[[Engine], None]) -> None:
-        """Have the first order of a call run; from now on an error reaches it."""
-        with self._ready:
-            self.calls.append(call)
-        self.post(order)
-
-    def post(self, order: Callable[[Engine], None]) -> None:
-        """Have an order run between two steps; the first one starts the thread."""
-        with self._ready:
-            self._orders.append(order)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="vervet-engine", daemon=True)
-                self._thread.start()
-            self._ready.notify()
-
-    def _run(self) -> None:
-        try:
-            self._serve(self._start())
-        except BaseException as error:  # whatever it is, it must reach those who wait
-            self._fail(error)
-
-    def _serve(self, engine: Engine) -> None:
-        while True:
-            with self._ready:
-                while not self._orders and not engine.busy:
-                    self._ready.wait()
-                orders, self._orders = self._orders, []
-            for order in orders:
-                order(engine)
-            for running in engine.step():
-                for call in list(self.calls):
-                    call.finish(running)
-
-    def _fail(self, error: BaseException) -> None:
-        """Tell every call, and let the next order start a new engine."""
-        with self._ready:
-            calls, self.calls, self._orders, self._thread = self.calls, [], [], None
-        for call in calls:
-            call.hand_over(error)

@@ -20,6 +20,7 @@ from ..errors import MissingExtra, Mistake, Unsupported
 from ..types import Message, Question
 
 THINK, UNTHINK = "<think>", "</think>"
+RAW = "prompt"  # the role of a message that is a prompt as it stands
 _ROLES = ("system", "user", "assistant")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private characters: they hold the places of what must not be parsed
 
@@ -34,6 +35,11 @@ def read_json(folder: Path, name: str, default: Any = None) -> Any:
         return default
     except ValueError as error:
         raise Mistake(f"{folder / name} is not JSON: {error}") from None
+
+
+def is_raw(question: Question) -> bool:
+    """Whether a question is a prompt as it stands: one message of role "prompt", a text or a list of token ids."""
+    return len(question.messages) == 1 and question.messages[0].get("role") == RAW
 
 
 def _byte_of_char() -> dict[str, int]:
@@ -89,7 +95,13 @@ class Codec:
         return re.compile("|".join(re.escape(t) for t in sorted([*self._added, _OPEN, _CLOSE], key=len, reverse=True)))
 
     def encode(self, question: Question) -> list[int]:
-        """The prompt: the messages through the template, then the prefill (where thinking marks are marks)."""
+        """The prompt: the messages through the template, then the prefill (where thinking marks are marks).
+
+        A raw prompt (see ``is_raw``) is taken as it stands: ids, or a text after the token that begins texts, in which
+        special tokens are special tokens, so that a prompt that somebody rendered gives the ids that its messages give.
+        """
+        if is_raw(question):
+            return self._raw(question)
         held: list[str] = []
 
         def hold(found: re.Match[str]) -> str:
@@ -103,6 +115,22 @@ class Codec:
         return [
             i for part in self._parts(prompt, held) for i in self._tokenizer.encode(part, add_special_tokens=False).ids
         ]
+
+    def _raw(self, question: Question) -> list[int]:
+        content = question.messages[0].get("content")
+        if question.prefill is not None or not isinstance(content, str | list):
+            raise Unsupported("expected a raw prompt to be a text or token ids, and to have no prefill beside it")
+        if isinstance(content, list):
+            n_ids = self._tokenizer.get_vocab_size()
+            if not content or not all(type(i) is int and 0 <= i < n_ids for i in content):
+                raise Mistake(f"expected the prompt to be one or more token ids from 0 to {n_ids - 1}")
+            return content
+        begin = self._specials.get("bos_token", "")
+        text = content if content.startswith(begin) else begin + content
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if not ids:
+            raise Mistake("expected the prompt to have one token or more, but it is empty")
+        return ids
 
     def _parts(self, prompt: str, held: Sequence[str]) -> Iterator[str]:
         """The prompt in parts that are encoded one by one; what was held is given character by character."""
@@ -164,11 +192,12 @@ class Reading:
 
     A character that spans tokens appears with its last byte; bytes that form none become U+FFFD when the next token
     shows it. What follows the first ``<think>`` (where nothing stands before it, or in the prompt) is reasoning up
-    to ``</think>``. Marks and special tokens have no text of their own.
+    to ``</think>``. Marks and special tokens have no text of their own. After a raw prompt (``raw``) all is text, and the
+    thinking marks show in it: then prompt and text together are a prompt to go on from.
     """
 
-    def __init__(self, codec: Codec, thinking: bool) -> None:
-        self._codec, self._thinking = codec, thinking
+    def __init__(self, codec: Codec, thinking: bool, raw: bool = False) -> None:
+        self._codec, self._thinking, self._raw = codec, thinking, raw
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.reasoning, self.text, self.ends = "", "", array("i")
 
@@ -180,7 +209,7 @@ class Reading:
         if self._thinking:
             self.reasoning += piece
         else:
-            self.text += piece
+            self.text += piece + (mark if mark and self._raw else "")
         if mark == THINK and not self.text and not self.reasoning:
             self._thinking = True
         elif mark == UNTHINK:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import Mistake, Unsupported
+from ...errors import MissingFigures, Mistake, Unsupported
 from ...types import Cut, Endings, Json, Question, Request, Sample, Stream, Supports
 from ..text import THINK, UNTHINK
 from .config import Entry
@@ -59,8 +59,8 @@ class Plan:
     """One HTTP request: what is sent, and what its reply is read by.
 
     ``n_prompt``: the bound of the prompt's tokens, ``n_new`` that of one completion. ``k``: the logprobs that are asked
-    for, None for none. ``known``: the sample that is followed further. ``thinks``: the prompt ends inside an open
-    thinking part. ``continues``: the model's samples can be followed.
+    for, None for none. ``known``: the sample that is followed further. ``echo``: what the reply repeats first.
+    ``thinks``: the prompt ends inside an open thinking part. ``continues``: the model's samples can be followed.
     """
 
     body: Mapping[str, Json]
@@ -72,6 +72,7 @@ class Plan:
     k: int | None = None
     cut: Cut | None = None
     known: Sample | None = None
+    echo: str = ""
     thinks: bool = False
     continues: bool = False
 
@@ -105,10 +106,12 @@ def plan_of(
     q, e = request.question, request.endings
     _check(entry, supports, q, e)
     k = e.logprobs
-    if k is None and e.cut is not None:
-        k = supports.logprobs
-    if k is None and known is not None and known.trace is not None:
+    if known is not None and known.trace is not None:
         k = known.trace.k  # so that the figures reach over the whole sample
+    elif e.cut is not None:
+        if known is not None:
+            raise MissingFigures(f"{known.address} has no figures for {e.cut!r}; draw others with another --replicate")
+        k = supports.logprobs if k is None else k
     n_known = known.n_tokens if known else 0
     resent = (q.prefill or "") + (_text_of(entry, known) if known else "")
     body = {"model": entry.model, **_prompt(entry, q, resent), **_sampling(entry, q)}
@@ -124,9 +127,19 @@ def plan_of(
     if e.cut is not None:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return Plan(
-        body, stream, tuple(indices), count(q), (e.max_tokens or UNBOUNDED_TOKENS) - n_known, e.stop, k, e.cut, known,
-        thinks=resent.rfind(THINK) > resent.rfind(UNTHINK), continues=entry.continuation is not None,
-    )  # fmt: skip
+        body,
+        stream,
+        tuple(indices),
+        n_prompt=count(q),
+        n_new=(e.max_tokens or UNBOUNDED_TOKENS) - n_known,
+        stop=e.stop,
+        k=k,
+        cut=e.cut,
+        known=known,
+        echo=resent if entry.continuation == "echo" else "",
+        thinks=resent.rfind(THINK) > resent.rfind(UNTHINK),
+        continues=entry.continuation is not None,
+    )
 
 
 def _check(entry: Entry, supports: Supports, q: Question, e: Endings) -> None:

@@ -27,7 +27,7 @@ _OPENAI_HOST, _OPENAI_KEY = "api.openai.com", "OPENAI_API_KEY"
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)(?!-chat)\b")
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _APIS = ("chat", "completions")
-_CONTINUATIONS = {"final-message": "chat", "completions": "completions"}
+_CONTINUATIONS = {"final-message": "chat", "echo": "chat", "completions": "completions"}
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 
 
@@ -219,8 +219,8 @@ def entry_of(name: str, base_url: str | None = None) -> Entry:
     if name not in found:
         known = ", ".join(found) or "none"
         raise Mistake(
-            "expected a model (embedded, embedded-small, local/PATH, fake/LAW, openai/NAME, or an alias of "
-            f"{path}: {known}), but got {name!r}"
+            "expected a model (embedded, embedded-small, local/PATH, fake/LAW, python/FILE.py:NAME, litellm/PROVIDER/MODEL, "
+            f"openai/NAME, or an alias of {path}: {known}), but got {name!r}"
         )
     return _read(f"{path}: models.{name}", found[name], base_url)
 

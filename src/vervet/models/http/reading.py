@@ -36,14 +36,35 @@ def read_whole(model: HttpModel, request: Request, plan: Plan, data: Json) -> li
         model.learn_n(len(grown))
     if plan.cut is not None and (failed := check_cut(model.entry, grown[0])) is not None:
         return all_failed(plan, failed, bound(plan))
-    return finished(model, request, plan, grown, data.get("usage"), revision_of(data))
+    first_alone = len(grown) > 1 and _counts_one(data, grown)
+    if first_alone:
+        model.learn_n(1)  # so that the next bills are exact
+    return finished(model, request, plan, grown, data.get("usage"), revision_of(data), first_alone)
+
+
+def _counts_one(data: Mapping[str, Json], grown: Sequence[Growing]) -> bool:
+    """Whether the usage of several samples is that of one, as llama.cpp's: by its timings, or by the figures."""
+    usage, timings = data.get("usage"), data.get("timings")
+    told = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    if type(told) is not int or not told:
+        return False
+    first, others = grown[0].n_tokens, sum(g.n_tokens for g in grown[1:])
+    timed = isinstance(timings, Mapping) and timings.get("predicted_n") == told
+    return timed or (others > 1 and told - first in (0, 1))
 
 
 def finished(
-    model: HttpModel, request: Request, plan: Plan, grown: Sequence[Growing], usage: Json, revision: str | None
+    model: HttpModel,
+    request: Request,
+    plan: Plan,
+    grown: Sequence[Growing],
+    usage: Json,
+    revision: str | None,
+    first_alone: bool = False,
 ) -> list[Delivery]:
     """The deliveries of samples that came to their ends, looked at by the guard."""
-    found = deliveries(plan, grown, _checked_usage(model, plan, grown, usage))
+    counted = grown[:1] if first_alone else grown
+    found = deliveries(plan, grown, _checked_usage(model, plan, counted, usage), len(counted))
     if plan.k is not None and any(g.has_text and not g.n_tokens and not g.is_call for g in grown):
         model.warn("it was asked for logprobs and sent none; its samples have no figures")
     samples = [d.outcome for d in found if isinstance(d.outcome, Sample)]

@@ -29,6 +29,7 @@ class Growing:
         self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, Json]] = {}
         self._refusal = ""
+        self._echo: str | None = plan.echo  # what must still be repeated; None where something else came
         self.figures = Figures(plan.k or 0)
         self.finish: str | None = None
         self._stop_told: Json = ...  # what the server says of the stop; ... where it says nothing
@@ -36,6 +37,8 @@ class Growing:
 
     def add(self, choice: Mapping[str, Json]) -> None:
         """Read one more piece: a choice with a message, a delta or a text."""
+        if not isinstance(choice.get("message"), Mapping):
+            self._echo = ""  # pieces of a stream are new ones
         part = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
         if isinstance(part, Mapping):
             self._add_text(part)
@@ -49,6 +52,7 @@ class Growing:
     def _add_text(self, part: Mapping[str, Json]) -> None:
         content = part.get("content")
         if isinstance(content, str):
+            content = self._after_echo(content)
             self._content += [content] if content else []
         elif isinstance(content, list):
             self._content += [p["text"] for p in content if isinstance(p, Mapping) and isinstance(p.get("text"), str)]
@@ -60,6 +64,17 @@ class Growing:
         for at, call in enumerate(part.get("tool_calls") or ()):
             if isinstance(call, Mapping):
                 self._add_call(call.get("index", at), call)
+
+    def _after_echo(self, content: str) -> str:
+        """What is new of a piece, where a server begins by repeating the text that it goes on from."""
+        if not self._echo:
+            return content
+        if self._echo.startswith(content):
+            self._echo = self._echo[len(content) :]
+            return ""
+        new = content.removeprefix(self._echo)
+        self._echo = None if new == content else ""
+        return new
 
     def _add_call(self, at: int, call: Mapping[str, Json]) -> None:
         """A tool call, or a piece of one: arguments are joined, everything else is said once."""
@@ -98,12 +113,16 @@ class Growing:
 
     def check_cut(self) -> bool:
         """Whether the plan's cut rule fires within what came. Raises ``MissingFigures`` where the rule lacks some."""
-        cut = self._plan.cut
+        cut, known = self._plan.cut, self._plan.known
         if cut is None or not self.n_tokens:
             return False
-        at = cut.fires_at(self._trace(None))
-        if at is not None and at <= self.n_tokens and not (self.finish == "stop" and at == self.n_tokens):
-            self.cut_at = at
+        trace = self._trace(None)
+        n_known = 0
+        if known is not None and known.trace is not None:
+            trace, n_known = _joined_traces(known.trace, trace, 0), len(known.trace)
+        at = cut.fires_at(trace)
+        if at is not None and at <= len(trace) and not (self.finish == "stop" and at == len(trace)):
+            self.cut_at = max(0, at - n_known)
         return self.cut_at is not None
 
     def _trace(self, ends: array[int] | None) -> Trace:
@@ -114,6 +133,8 @@ class Growing:
         ended = self._ended()
         if isinstance(ended, Failure):
             return ended
+        if self._echo is None or (self._echo and ended is not None):
+            return Failure("failed", 'expected the reply to repeat what it goes on from (continuation = "echo")')
         reasoning, text = _apart("".join(self._reasoning), "".join(self._content), self._plan.thinks)
         if self._refusal and not text:
             text, ended = self._refusal, "refused"
@@ -206,16 +227,18 @@ def _joined(known: Sample, new: Sample) -> Sample:
         reasoning=known.reasoning + new.reasoning,
         n_tokens=known.n_tokens + new.n_tokens,
         prompt_tokens=known.prompt_tokens or new.prompt_tokens,
-        trace=_joined_traces(known, new, len(known.reasoning) + len(before)),
+        trace=_trace_of_both(known, new, len(known.reasoning) + len(before)),
     )
 
 
-def _joined_traces(known: Sample, new: Sample, n_chars: int) -> Trace | None:
-    old, more = known.trace, new.trace
-    if old is None or (more is None and new.n_tokens):
+def _trace_of_both(known: Sample, new: Sample, n_chars: int) -> Trace | None:
+    if known.trace is None or (new.trace is None and new.n_tokens):
         return None
-    if more is None:
-        return old
+    return known.trace if new.trace is None else _joined_traces(known.trace, new.trace, n_chars)
+
+
+def _joined_traces(old: Trace, more: Trace, n_chars: int) -> Trace:
+    """The columns of a sample and of what follows it after ``n_chars`` characters."""
     ends = None
     if old.ends is not None and more.ends is not None:
         ends = array("i", [min(end, n_chars) for end in old.ends] + [end + n_chars for end in more.ends])
@@ -233,15 +256,21 @@ def _column(old: array[float] | None, more: array[float] | None) -> array[float]
 # --- what it cost --------------------------------------------------------------------------------------
 
 
-def deliveries(plan: Plan, grown: Sequence[Growing], usage: Usage | None) -> list[Delivery]:
-    """The samples of a reply that came whole, for the first indices of the plan, each with its bill."""
+def deliveries(plan: Plan, grown: Sequence[Growing], usage: Usage | None, n_counted: int) -> list[Delivery]:
+    """The samples of a reply that came whole, for the first indices of the plan, each with its bill.
+
+    ``n_counted``: so many of them are what the usage counts; the others are booked by their figures or their bound.
+    """
+    counts: list[int] = []
+    bills: list[Bill] = []
     if usage is not None:
-        counts = [usage.completion] if len(grown) == 1 else _counts(grown, usage.completion, plan.n_new)
+        counts = [usage.completion] if n_counted == 1 else _counts(grown, usage.completion, plan.n_new)
         first = Bill(usage.prompt, counts[0], usage.cached, usage.written, usage.reasoning)
         bills = [first, *(Bill(completion_tokens=n) for n in counts[1:])]
-    else:
-        counts = [_guess(g, plan.n_new) for g in grown]
-        bills = [_bound(g, plan.n_new) for g in grown]
+    for g in grown[len(counts) :]:
+        counts.append(_guess(g, plan.n_new))
+        bills.append(_bound(g, plan.n_new))
+    if usage is None:
         bills[0] += Bill(unsettled_tokens=plan.n_prompt)
     prompt_tokens = usage.prompt if usage else plan.n_prompt
     found = []
