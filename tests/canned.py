@@ -68,7 +68,11 @@ async def until(holds: Callable[[], Any]) -> None:
 def http(status: int, body: Any, kind: str = "application/json", **headers: str) -> bytes:
     """A whole HTTP reply; a body that is not bytes is written as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    rows = {"Content-Type": kind, "Content-Length": str(len(data)), **{k.replace("_", "-"): v for k, v in headers.items()}}
+    rows = {
+        "Content-Type": kind,
+        "Content-Length": str(len(data)),
+        **{k.replace("_", "-"): v for k, v in headers.items()},
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in rows.items())
     return f"HTTP/1.1 {status} Words\r\n{head}\r\n".encode() + data
 

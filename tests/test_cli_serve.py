@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra 'serve'")
 pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
 
-from tests.real_servers import get
+from bench.servers import get
 from vervet.cli import main
 
 ROOT = Path(__file__).parents[1]

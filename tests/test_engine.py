@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,15 @@ from vervet.errors import Mistake  # noqa: E402
 
 EMBEDDED = Path(__file__).parent.parent / "src" / "vervet" / "models" / "embedded"
 VOCAB = 101
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """As many as a local model's engine has: that its sums stay the same is promised for those alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def random_llama(dtype: torch.dtype = torch.bfloat16, seed: int = 0, **changes: Any) -> Llama:

@@ -197,6 +197,20 @@ def test_a_refused_connection_is_transient_and_free() -> None:
     assert "check that the server runs there" in found.outcome.reason
 
 
+def test_a_server_that_speaks_no_tls_is_transient_and_free() -> None:
+    async def ask() -> Delivery:
+        async with canned(hang_up) as server:
+            model = HttpModel(Entry("tiny", server.url.replace("http:", "https:")))
+            try:
+                return (await draw(model))[0]
+            finally:
+                await model.close()
+
+    found = asyncio.run(ask())
+    assert isinstance(found.outcome, Failure)
+    assert (found.outcome.kind, found.bill) == ("transient", Bill())
+
+
 @pytest.mark.parametrize("bad", [reset, hang_up, stall, after(WHOLE[:-9], hang_up), after(WHOLE[:-9], reset),
                                  after(b"HTTP/1.1 200 OK\r\nConte", hang_up), after(b"nonsense\r\n\r\n", hang_up)])  # fmt: skip
 def test_what_breaks_after_it_was_sent_may_be_the_texts_fault(bad: Any) -> None:

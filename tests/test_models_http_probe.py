@@ -90,8 +90,7 @@ def serving() -> Iterator[str]:
         async with ScriptedServer("length") as server:
             box["url"] = server.url
             ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(over.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(go()))
     thread.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.real_servers import get
+from bench.servers import get
 from vervet.models.local import LocalModel, load
 from vervet.tasks import TASKS
 from vervet.types import Endings, Question, Request, Sample, Stream

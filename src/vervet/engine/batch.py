@@ -79,6 +79,7 @@ class Engine:
 
     def __init__(self, llama: Llama, slots: int = 256) -> None:
         self.llama, self.slots = llama, slots
+        self.n_generated = 0  # tokens drawn since the start, those that were taken as known left out
         self._waiting: deque[Sequence] = deque()
         self._live: list[Sequence] = []  # the sequence in each row
         rows = round_up(slots, ROWS)
@@ -139,6 +140,7 @@ class Engine:
             if len(s.ids) < s.min_tokens and s.stop_ids:
                 scored = raw.clone() if scored is raw else scored
                 scored[row, list(s.stop_ids)] = float("-inf")
+        self.n_generated += sum(s.forced is None for s in live)
         u = uniforms([s.seed for s in live] + [0] * n_extra, [len(s.ids) for s in live] + [0] * n_extra)
         ids = choose(scored, [s.sampling for s in live] + [Sampling()] * n_extra, u)
         for row, s in enumerate(live):

@@ -120,6 +120,8 @@ class Attempt:
     def look(self, indices: Sequence[int]) -> list[int]:
         """Resolve what the pool holds by now; the indices that it lacks or that must be followed further."""
         waiting = [i for i in indices if i not in self.resolved]
+        if not waiting:
+            return []
         for index, stored in self.world.pool.find(self.stream, waiting).items():
             if (shown := self.view(stored)) is not None:
                 self._settle(index, shown)
@@ -203,7 +205,7 @@ class Attempt:
     async def _ask(self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken) -> None:
         """Open the call and take its deliveries; what was not delivered when it breaks is booked at its bound."""
         pool = self.world.pool
-        found = pool.find(self.stream, indices)
+        found = pool.find(self.stream, indices) if self.model.supports.continuation else {}
         so_far = {i: s for i, s in found.items() if isinstance(s, Sample)}
         try:
             async with self.model.draw(request, self.stream, indices, so_far) as call:
@@ -211,7 +213,7 @@ class Attempt:
                 try:
                     if self.stopped:
                         call.stop()
-                    cancelled = await self._drain(call_id, call, taken)
+                    cancelled = await self._drain(call_id, call, grant, taken)
                 finally:
                     self.calls.discard(call)
             taken.is_whole = True
@@ -230,13 +232,13 @@ class Attempt:
             if not taken.is_whole:
                 n_lost = len(set(indices) - taken.indices)
                 prompt = 0 if taken.indices else grant.prompt_tokens
-                lost = self._priced(Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt))
+                lost = self._priced(Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt), grant, taken)
             taken.bill += lost
             pool.settle(call_id, taken.broken + lost)
         if cancelled is not None:
             raise cancelled
 
-    async def _drain(self, call_id: int, call: Call, taken: Taken) -> asyncio.CancelledError | None:
+    async def _drain(self, call_id: int, call: Call, grant: Grant, taken: Taken) -> asyncio.CancelledError | None:
         """Take deliveries to the end. When this task is cancelled, stop the call and take the rest before obeying."""
         cancelled: asyncio.CancelledError | None = None
         while True:
@@ -250,15 +252,27 @@ class Attempt:
                 cancelled = error
                 call.stop()
                 continue
-            delivery = replace(delivery, bill=self._priced(delivery.bill))
+            delivery = replace(delivery, bill=self._priced(delivery.bill, grant, taken))
             taken.bill += delivery.bill
             taken.indices.add(delivery.index)
             self._take(call_id, delivery, taken)
 
-    def _priced(self, bill: Bill) -> Bill:
-        """The bill with its dollars, where the price is known."""
+    def _priced(self, bill: Bill, grant: Grant, taken: Taken) -> Bill:
+        """The bill with its dollars, where the price is known.
+
+        Of all that is unsettled in the call no more than the reserved completions can be completion: the rest is prompt,
+        so that a call booked at its bound costs what was reserved for it.
+        """
         prices = self.model.supports.prices
-        return bill if prices is None else replace(bill, usd=prices.usd(bill))
+        if prices is None:
+            return bill
+        total = taken.bill + bill
+        if not total.unsettled_tokens:
+            return replace(bill, usd=prices.usd(bill))
+        n_new = min(total.unsettled_tokens, max(0, grant.n * grant.max_tokens - total.completion_tokens))
+        settled_usd = prices.usd(replace(total, unsettled_tokens=0))
+        usd = settled_usd + prices.worst(total.unsettled_tokens - n_new, n_new)
+        return replace(bill, usd=usd - taken.bill.usd)
 
     def _take(self, call_id: int, delivery: Delivery, taken: Taken) -> None:
         outcome = delivery.outcome

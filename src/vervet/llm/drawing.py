@@ -160,8 +160,9 @@ class Drawing:
     async def _outcome(self, index: int) -> Stored | None:
         """The outcome of an index, or None where the wallet or its time ended first. Raises ``InBatch``."""
         future, deadline = self._futures[index], self.attempt.world.deadline
-        left_s = None if deadline is None else deadline - asyncio.get_running_loop().time()
-        await asyncio.wait([future], timeout=left_s)
+        if not future.done():
+            left_s = None if deadline is None else deadline - asyncio.get_running_loop().time()
+            await asyncio.wait([future], timeout=left_s)
         if future.cancelled() and self.in_batch is not None:
             raise self.in_batch
         if not future.done() or future.cancelled():

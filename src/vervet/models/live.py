@@ -42,5 +42,9 @@ class Live(Protocol):
         the likeliest tokens to tell with each.
         """
 
+    @property
+    def n_generated(self) -> int:
+        """Tokens generated since the start, those of samples that were left early too."""
+
     def bytes_of(self, token: int) -> bytes | None:
         """The bytes of a token's text, or None for a special token."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtra, Mistake, OverContext, Unsupported
+from ..prompts import roles
 from ..types import Delivery, Endings, Question, Request, Sample, Score, Stream, Supports
 from .live import Token
 from .local_call import LocalCall, Plan, Worker
@@ -67,7 +68,7 @@ class LocalModel:
         self.dialect = str(read_json(self.folder, "tokenizer_config.json", {}).get("vervet_dialect", ours))
         self._vocab, self._context = int(config["vocab_size"]), int(config["max_position_embeddings"])
         self.supports = Supports(
-            roles=frozenset({"answer", "repair"} if self.dialect == "embedded" else {"answer"}),
+            roles=frozenset({"answer", *roles(self.dialect)}),
             n=1_000_000,
             logprobs=min(_MAX_TOP_K, self._vocab),
             continuation=True,
@@ -105,6 +106,11 @@ class LocalModel:
         """As ``draw``; between the deliveries comes what each step of the engine brought (see ``Live``)."""
         async with self._opened(self._plan(request, stream, min(top, self._vocab)), indices, {}) as call:
             yield call.live()
+
+    @property
+    def n_generated(self) -> int:
+        """Tokens that the engine has drawn since it started."""
+        return self._worker.n_generated
 
     def bytes_of(self, token: int) -> bytes | None:
         """The bytes of a token's text, or None for a special token."""

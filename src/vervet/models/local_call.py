@@ -253,6 +253,7 @@ class Worker:
         self._orders: list[Callable[[Engine], None]] = []
         self._thread: threading.Thread | None = None
         self.calls: list[LocalCall] = []  # under way
+        self.n_generated = 0  # tokens that the engine has drawn
 
     def begin(self, call: LocalCall, order: Callable[[Engine], None]) -> None:
         """Have the first order of a call run; from now on an error reaches it."""
@@ -284,6 +285,7 @@ class Worker:
             for order in orders:
                 order(engine)
             ended = engine.step()
+            self.n_generated = engine.n_generated
             for call in list(self.calls):
                 call.tell()
             for running in ended:

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -50,6 +50,7 @@ def app_for(model: Model, name: str, key: str | None = None) -> Starlette:
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.models),
         Route("/health", server.health),
+        Route("/metrics", server.metrics),
     ]
     handlers: dict[Any, Any] = {Refused: _refused, VervetError: _failed, HTTPException: _no_such_thing, 500: _broken}
     return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
@@ -93,6 +94,13 @@ class _Server:
 
     async def health(self, request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
+
+    async def metrics(self, request: Request) -> PlainTextResponse:
+        """The count of generated tokens, in the text format of Prometheus."""
+        if not isinstance(self._model, Live):
+            raise HTTPException(404, f"{self._name} counts no tokens as it generates")
+        head = "# HELP vervet:generation_tokens_total Tokens generated, left ones too.\n# TYPE vervet:generation_tokens_total counter"
+        return PlainTextResponse(f"{head}\nvervet:generation_tokens_total {self._model.n_generated}\n")
 
     async def models(self, request: Request) -> JSONResponse:
         self._check_key(request)

@@ -148,7 +148,7 @@ class _Running:
             try:
                 return read_whole(self._model, self._request, self._plan, json.loads(raw))
             except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-                what = f"expected JSON after status 200, but {len(raw)} bytes are none"
+                what = "expected JSON after status 200, but the body is none, or was cut off"
         return all_failed(self._plan, failures.of_break(self._entry, "failed", what), bound(self._plan))
 
     # --- streamed replies ------------------------------------------------------------------------------

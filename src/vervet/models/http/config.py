@@ -72,7 +72,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model on one server, as ``vervet.toml`` says it; ``docs/http.md`` says what each key means.
+    """One model on one server, as ``vervet.toml`` says it; ``docs/servers.md`` says what each key means.
 
     ``revision`` None: the host and port. ``prices``, ``max_tokens_field`` and ``reasoning`` None: as known of
     api.openai.com, else none, "max_tokens" and False. Raises ``Mistake`` for a value out of range.

@@ -30,7 +30,7 @@ _COUNTERS = re.compile(
     r"|tgi_request_generated_tokens_sum|vervet:generation_tokens_total)(?:\{[^}]*\})?\s+([0-9.eE+-]+)",
     re.MULTILINE,
 )
-_SHORT, _LONG = 16, 400
+_SHORT, _LONG, _TRIES = 16, 400, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +212,12 @@ class _Probe:
         name = "stops on close"
         if await self._counter() is None:
             return Finding(name, "unknown: the server shows no counter of generated tokens (/metrics)")
-        before = await self._settled_counter()
-        arrived, over = await self._leave_early()
+        arrived, over, before = 0, True, 0.0
+        for _ in range(_TRIES):
+            before = await self._settled_counter()
+            arrived, over = await self._leave_early()
+            if not over:
+                break
         if over:
             return Finding(name, "unknown: the reply ended before it could be left")
         await asyncio.sleep(0.3)

@@ -61,9 +61,10 @@ class Growing:
             self._reasoning.append(reasoning)
         if isinstance(part.get("refusal"), str):
             self._refusal += part["refusal"]
-        for at, call in enumerate(part.get("tool_calls") or ()):
+        calls = part.get("tool_calls")
+        for at, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, Mapping):
-                self._add_call(call.get("index", at), call)
+                self._add_call(call["index"] if type(call.get("index")) is int else at, call)
 
     def _after_echo(self, content: str) -> str:
         """What is new of a piece, where a server begins by repeating the text that it goes on from."""
@@ -82,11 +83,12 @@ class Growing:
         function = call.get("function")
         if "function" in known and isinstance(function, Mapping):
             joined = known["function"]
-            joined["arguments"] = (joined.get("arguments") or "") + (function.get("arguments") or "")
+            if isinstance(more := function.get("arguments"), str):
+                joined["arguments"] = str(joined.get("arguments") or "") + more
             joined["name"] = joined.get("name") or function.get("name")
             return
         new = {k: v for k, v in call.items() if k != "index" and v is not None}
-        known.update({**new, "function": dict(function)} if isinstance(function, Mapping) else new)
+        known.update(new | {"function": dict(function)} if isinstance(function, Mapping) else new)
 
     # --- what it is by now ---
 
