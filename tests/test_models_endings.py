@@ -157,3 +157,11 @@ def test_figures_in_stored_precision_are_stable_and_bounded() -> None:
     assert once == stored_precision(once)
     assert once.logprob == array("f", [-0.0999755859375, -65504.0])
     assert once.topk is None
+
+
+def test_a_stop_beyond_the_known_tokens_ends_with_the_last_of_them() -> None:
+    trace = Trace(array("i", [5, 6]), ends=array("i", [2, 4]))
+    sample = Sample(Stream("m", "q").at(0), "aabb", "stop:END", 3, trace=trace)
+    shown = truncated(sample, Endings(max_tokens=9, stop=("END",)))
+    assert shown is not None
+    assert (shown.text, shown.ended) == ("aabb", "stop:END")

@@ -307,6 +307,7 @@ def billed(usage: Any, choices: Any = None, **options: Any) -> list[Bill]:
         ({"prompt_tokens": 7, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
          Bill(7, 5, reasoning_tokens=4)),
         ({"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": "4"}}, Bill(7, 5)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 99}}, Bill(7, 5, 7)),
     ],
 )  # fmt: skip
 def test_usage_that_can_be_true(usage: Any, bill: Bill) -> None:

@@ -79,7 +79,8 @@ def _stop(sample: Sample, stops: tuple[str, ...], checked: int) -> Ending | None
     if not hits:
         return None
     last, start, stop = min(hits)
-    return Ending(bisect_left(ends, offset + last) + 1, f"stop:{stop}", start)
+    n_tokens = min(bisect_left(ends, offset + last) + 1, len(ends))  # a server may leave out a stop string's tokens
+    return Ending(n_tokens, f"stop:{stop}", start)
 
 
 def _ends(sample: Sample) -> array[int]:

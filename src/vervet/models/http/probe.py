@@ -101,7 +101,11 @@ class _Probe:
     async def _n(self) -> Finding:
         status, data = await self._post(self._body(n=3))
         n = len(_choices(data)) if status == 200 else 0
-        self.settings["n"] = 16 if n == 3 else 1
+        counted = (data.get("usage") or {}).get("completion_tokens") if n == 3 else None
+        one_alone = isinstance(counted, int) and counted <= _SHORT and _n_words(data) > counted
+        self.settings["n"] = 16 if n == 3 and not one_alone else 1
+        if one_alone:
+            return Finding("n", "honoured, but its usage counts one sample alone", {"asked": 3, "came": 3, "counted": 1})
         said = {0: f"refused (status {status})", 3: "honoured"}.get(n, f"ignored: {n} of 3 came")
         return Finding("n", said, {"asked": 3, "came": n})
 
@@ -334,6 +338,11 @@ class _Probe:
 def _choices(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = data.get("choices")
     return [c for c in found if isinstance(c, dict)] if isinstance(found, list) else []
+
+
+def _n_words(data: Mapping[str, Any]) -> int:
+    """Words of all choices: no text has fewer tokens than about that."""
+    return sum(len(_text({"choices": [choice]}).split()) for choice in _choices(data))
 
 
 def _text(data: Mapping[str, Any]) -> str:

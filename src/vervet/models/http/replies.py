@@ -81,8 +81,8 @@ class Growing:
         """A tool call, or a piece of one: arguments are joined, everything else is said once."""
         known = self._calls.setdefault(at, {})
         function = call.get("function")
-        if "function" in known and isinstance(function, Mapping):
-            joined = known["function"]
+        joined = known.get("function")
+        if isinstance(joined, dict) and isinstance(function, Mapping):
             if isinstance(more := function.get("arguments"), str):
                 joined["arguments"] = str(joined.get("arguments") or "") + more
             joined["name"] = joined.get("name") or function.get("name")

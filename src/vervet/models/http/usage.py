@@ -37,10 +37,11 @@ def read_usage(data: Json, least: int, most: int) -> Usage | None:
     if type(prompt) is not int or type(completion) is not int or prompt < 0 or not least <= completion <= most:
         return None
     written = _detail(data, "cache_creation_input_tokens")
-    cached = _detail(data.get("prompt_tokens_details"), "cached_tokens") or _detail(data, "cache_read_input_tokens")
+    read = _detail(data, "cache_read_input_tokens")
     reasoning = _detail(data.get("completion_tokens_details"), "reasoning_tokens")
-    if cached + written > prompt:  # told beside the prompt, not as a part of it
-        prompt += cached + written
+    if read + written > prompt:  # told beside the prompt, not as a part of it
+        prompt += read + written
+    cached = min(_detail(data.get("prompt_tokens_details"), "cached_tokens") or read, prompt - written)
     return Usage(prompt, completion, cached, written, min(reasoning, completion))
 
 
