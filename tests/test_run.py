@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 from vervet.budget import Budget, Wallet
-from vervet.errors import Mistake, Unsupported
+from vervet.errors import Mistake, ModelError, Unsupported
+from vervet.llm import Retry
+from vervet.models.fake import FakeModel, Fault
+from vervet.models.laws import Iid
 from vervet.operators import parse
 from vervet.pool import open_pool
 from vervet.run import Result, Run, wait
@@ -212,3 +215,37 @@ def test_killed_and_started_again_it_ends_as_if_it_had_not_been(tmp_path: Path) 
         texts = [[s.text for p in pool.problems() for s in pool.samples_of(p)] for pool in (one, two)]
         assert texts[0] == texts[1]
         assert two.info().n_open_calls == 0
+
+
+def test_a_server_that_is_not_there_ends_the_run_and_is_no_wrong_answer(path: str, monkeypatch) -> None:
+    model = FakeModel(Iid(), faults={i: Fault("transient", reason="refused connection") for i in range(99)})
+    monkeypatch.setattr("vervet.run.Retry", lambda: Retry(first_s=0.0))
+    with pytest.raises(ModelError, match="no sample came for the first 4 problems.*refused connection"):
+        start(path, model=model)
+    model.faults.clear()
+    assert start(path, model=model).fresh_now == 35, "nothing was lost"
+
+
+def test_a_problem_without_a_sample_is_not_judged_unless_each_was_refused(path: str, monkeypatch) -> None:
+    monkeypatch.setattr("vervet.run.Retry", lambda: Retry(first_s=0.0))
+    for kind, outcome in (("failed", "not_judged"), ("refused", "incorrect")):
+        model = Broken(Iid(), kind)
+        result = start(path, model=model, replicate=("failed", "refused").index(kind))
+        found = [o.verdict.outcome for o in result.outcomes]
+        assert found.count(outcome) >= 2, found
+        assert result.not_judged == (2 if kind == "failed" else 0)
+
+
+class Broken(FakeModel):
+    """Every third problem gets nothing but failures."""
+
+    def __init__(self, law, kind) -> None:
+        super().__init__(law)
+        self.kind, self.seen = kind, []
+
+    def draw(self, request, stream, indices, so_far=None):
+        if stream.question not in self.seen:
+            self.seen.append(stream.question)
+        bad = self.seen.index(stream.question) % 3 == 1
+        self.faults = {i: Fault(self.kind) for i in range(99)} if bad else {}
+        return super().draw(request, stream, indices, so_far)

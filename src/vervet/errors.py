@@ -53,7 +53,11 @@ class ModelError(VervetError):
 
 
 class NothingDrawn(ModelError):
-    """Not one of the samples that were asked for came."""
+    """Not one of the samples that were asked for came. ``refused``: because each was refused, which is an outcome."""
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class DataError(VervetError):

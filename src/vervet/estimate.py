@@ -41,9 +41,16 @@ class Estimate:
 
 
 def estimate(
-    operator: Operator, problems: Sequence[Problem], models: Mapping[str, Model], paid: Mapping[str, Spent]
+    operator: Operator,
+    problems: Sequence[Problem],
+    models: Mapping[str, Model],
+    paid: Mapping[str, Spent],
+    in_batch: bool = False,
 ) -> Estimate:
-    """Reckon with the most draws of every part; ``paid``: what was paid for each model so far, and what came of it."""
+    """Reckon with the most draws of every part; ``paid``: what was paid for each model so far, and what came of it.
+
+    ``in_batch``: by batch files, one request a draw, at the price that they have.
+    """
     worst, likely, n_draws, n_known = Bill(), Bill(), 0, 0
     known = priced = True
     for part in operator.parts:
@@ -51,11 +58,16 @@ def estimate(
             continue
         name = getattr(part, "model", None) or ""
         model, prices = models[name], models[name].supports.prices
+        share = prices.batch if prices is not None and in_batch else 1.0
         priced = priced and prices is not None
         bill = Bill()
         for problem in problems:
-            bill += _worst(part, problem, model)
-        worst += bill if prices is None else replace(bill, usd=prices.worst(bill.prompt_tokens, bill.completion_tokens))
+            bill += _worst(part, problem, model, 1 if in_batch else model.supports.n)
+        worst += (
+            bill
+            if prices is None
+            else replace(bill, usd=share * prices.worst(bill.prompt_tokens, bill.completion_tokens))
+        )
         n = part.most_draws * len(problems)
         n_draws += n
         spent = paid.get(name, Spent())
@@ -64,12 +76,12 @@ def estimate(
         if spent.fresh_samples:
             means = [t * n / spent.fresh_samples for t in (spent.bill.prompt_tokens, spent.bill.completion_tokens)]
             bill = Bill(min(bill.prompt_tokens, round(means[0])), min(bill.completion_tokens, round(means[1])))
-            likely += bill if prices is None else replace(bill, usd=prices.usd(bill))
+            likely += bill if prices is None else replace(bill, usd=share * prices.usd(bill))
     return Estimate(len(problems), n_draws, worst, likely if known else None, n_known, priced)
 
 
-def _worst(part: Operator, problem: Problem, model: Model) -> Bill:
-    """The worst case of one part on one problem: each call pays the prompt, each draw goes to its last token."""
+def _worst(part: Operator, problem: Problem, model: Model, n: int) -> Bill:
+    """The worst case of one part on one problem: each call of ``n`` pays the prompt, each draw goes to its last token."""
     form = {"role": "user", "content": FORMS.get(problem.reader, "")}
     prompt = model.count(build_request((*problem.messages, form), {}).question)
     limits = [n for n in (getattr(part, "max_tokens", None), problem.fixed.get("max_tokens")) if n is not None]
@@ -78,5 +90,5 @@ def _worst(part: Operator, problem: Problem, model: Model) -> Bill:
     most = min([*limits, *([] if room is None else [room])], default=0)
     if part.roles != frozenset({"answer"}):
         prompt += most + _EVIDENCE
-    n_calls = -(-part.most_draws // model.supports.n)
+    n_calls = -(-part.most_draws // n)
     return Bill(prompt * n_calls, most * part.most_draws)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from .batch import BatchFolder, Collected
 from .budget import Budget, Purse, Wallet, expect_prices
-from .errors import InBatch, LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
+from .errors import InBatch, LimitReached, Mistake, ModelError, NothingDrawn, OverContext, Unsupported, VervetError
 from .estimate import Estimate, estimate
 from .llm import LLM, Desk, Retry, World
 from .models import load
@@ -31,6 +31,7 @@ T = TypeVar("T")
 Listener = Callable[[str, Mapping[str, Any]], None]
 
 _ANSWER_ROLES = ("answer", "repair")
+_BARREN = 4  # problems without a sample after which a run that had none ends
 
 
 def wait(coroutine: Awaitable[T]) -> T:
@@ -179,7 +180,7 @@ class Run:
         if Path(self.pool).is_file():
             with open_pool(self.pool) as pool:
                 paid = {name: pool.paid(model.name) for name, model in models.items()}
-        return estimate(operator, [e.problem for e in examples], models, paid)
+        return estimate(operator, [e.problem for e in examples], models, paid, in_batch=self.batch is not None)
 
     def _check(self, operator: Operator, example: Example, models: Mapping[str, Model]) -> None:
         check(operator, example, models)
@@ -243,6 +244,7 @@ class Loop:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     limit: str | None = None
     in_batch: bool = False
+    n_barren: int = 0  # problems without any sample so far; -1 once one had some
 
     async def go(self) -> Result:
         """Every problem through the architecture; then the result."""
@@ -299,7 +301,7 @@ class Loop:
         problem = example.problem
         self.pool.add_problem(self.task.name, example)
         llm = LLM.at_desk(world, problem, self.run.budget)
-        reason = ""
+        reason, failed = "", False
         try:
             candidates = await self.operator(problem, Candidates(), llm)
         except LimitReached as error:
@@ -308,22 +310,31 @@ class Loop:
         except InBatch as error:
             candidates, reason, llm.desk.ended = Candidates(), str(error), "batch"
             self.in_batch = True
-        except (NothingDrawn, OverContext) as error:
+        except OverContext as error:
             candidates, reason = Candidates(), str(error)
+        except NothingDrawn as error:
+            candidates, reason, failed = Candidates(), str(error), not error.refused
+        self._expect_some(llm.desk, reason if failed else "")
         limited = llm.desk.ended in ("wallet", "batch")
         if llm.desk.ended == "wallet":
             self.limit = "wallet"
         final = candidates.answer
         answer = None if final is None else final.answer
-        verdict = self._verdict(example, answer, reason, limited and final is None)
+        verdict = self._verdict(example, answer, reason, failed or (limited and final is None))
         if not limited:
             self._record(world.run, example, llm.desk)
             self.pool.add_answer(world.run, problem.id, final.text if final else None, answer, verdict)
         return Outcome(problem.id, final.text if final else None, answer, verdict, limited)
 
-    def _verdict(self, example: Example, answer: Answer | None, reason: str, limited: bool) -> Verdict:
-        """No answer is incorrect, unless a limit kept the problem from being tried; a grader that fails is no verdict."""
-        if limited:
+    def _expect_some(self, desk: Desk, failed: str) -> None:
+        """Where the first problems got no sample at all, nobody answers: end the run instead of failing all of it."""
+        self.n_barren = self.n_barren + bool(failed) if not desk.uses and self.n_barren >= 0 else -1
+        if self.n_barren >= min(_BARREN, len(self.examples)):
+            raise ModelError(f"no sample came for the first {self.n_barren} problems: {failed}")
+
+    def _verdict(self, example: Example, answer: Answer | None, reason: str, untried: bool) -> Verdict:
+        """No answer is incorrect, unless a limit or a failure kept the problem from being tried; a grader may fail too."""
+        if untried:
             return Verdict("not_judged", reason or "a limit ended the run before an answer")
         if answer is None:
             return Verdict("incorrect", reason or "no answer")

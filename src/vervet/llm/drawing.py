@@ -72,7 +72,8 @@ class Drawing:
         """Raise ``NothingDrawn`` where all failed: no sample at all is an error, unless a limit ended the drawing."""
         if self.n and not self.n_given and self.ended is None:
             reasons = "; ".join(sorted({f.reason for f in self.failures.values()})) or "no reason given"
-            raise NothingDrawn(f"none of the {self.n} samples came: {reasons}")
+            refused = bool(self.failures) and all(f.kind == "refused" for f in self.failures.values())
+            raise NothingDrawn(f"none of the {self.n} samples came: {reasons}", refused)
 
     def resolve(self, index: int, outcome: Stored) -> None:
         """Told by the attempt that an index has its outcome."""
