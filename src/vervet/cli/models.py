@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         )
     if missing:
         print(f"embedded models: {missing}")
-    print("local/PATH  a Hugging Face folder of a Llama-architecture model")
+    print("local/PATH  a Hugging Face folder of a Llama, Qwen2 or Qwen3 model")
     print("fake/LAW    a scripted law with a known answer: iid, judge, refine, length")
     print("openai/NAME  a model of an OpenAI-compatible server (--base-url), or an alias of vervet.toml")
     print("python/FILE.py:NAME  a Python callable;  litellm/PROVIDER/MODEL  what the package litellm reaches")

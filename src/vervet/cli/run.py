@@ -115,7 +115,9 @@ def _print(result: Result, batch: str | None) -> None:
     if result.not_judged == result.problems:
         print(f"no problem of {result.problems} is judged yet")
     else:
-        print(f"accuracy {result.accuracy:.3f}  [{low:.3f}, {high:.3f}] 95 %, new problems  ({result.problems} problems)")
+        print(
+            f"accuracy {result.accuracy:.3f}  [{low:.3f}, {high:.3f}] 95 %, new problems  ({result.problems} problems)"
+        )
     if 0 < result.not_judged < result.problems:
         least, most = result.bounds
         print(f"not judged {result.not_judged}: accuracy is between {least:.3f} and {most:.3f}")

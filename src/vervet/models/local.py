@@ -12,6 +12,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from ..prompts import roles
 from ..types import Delivery, Endings, Question, Request, Sample, Score, Stream, Supports
 from .live import Token
 from .local_call import LocalCall, Plan, Worker
-from .text import Codec, read_json
+from .text import RAW, Codec, read_json
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 EMBEDDED = ("embedded", "embedded-small")
 _DTYPES = {"bfloat16": "bf16", "float32": "fp32"}
+_VALUED = ("ForSequenceClassification", "ForRewardModel")  # how the engine tells a value head; here without torch
+_RATED_AT_ONCE = 16  # texts; the engine's samples go on between
 _TOP_K, _MAX_TOP_K = 20, 64
 _UNSUPPORTED = ("presence_penalty", "frequency_penalty", "tools", "response_format", "reasoning_effort")
 
@@ -46,8 +49,9 @@ def load(name: str, **options: Any) -> LocalModel:
 class LocalModel:
     """A ``Model`` over a local folder (config.json, *.safetensors, tokenizer.json, a chat template).
 
-    ``dtype``: "bfloat16" or "float32", None as shipped (another one is part of the name); ``slots``: samples decoded
-    at once; ``threads``: of the engine. A question's temperature counts as 1 where it is not set.
+    ``dtype``: "bfloat16" or "float32", None as shipped (another one is part of the name), where float16 is run as float32;
+    ``slots``: samples decoded at once; ``threads``: of the engine. A question's temperature counts as 1 where it is not set.
+    A folder whose architecture gives values (a reward model) rates texts and draws nothing.
     Raises ``MissingExtra`` without the extra ``local``, ``Mistake`` for a folder that lacks something.
     """
 
@@ -59,6 +63,7 @@ class LocalModel:
         self._codec = Codec(self.folder)
         config = read_json(self.folder, "config.json")
         shipped = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        shipped = "float32" if shipped == "float16" else shipped  # exact: every float16 number is a float32
         self._dtype = dtype or shipped
         if self._dtype not in _DTYPES:
             raise Mistake(f"expected dtype to be one of {tuple(_DTYPES)}, but got {self._dtype!r}")
@@ -66,14 +71,16 @@ class LocalModel:
         self.name = f"{self.folder.name}@{_weights_digest(self.folder)}{mark}"
         ours = "embedded" if self.folder.parent == _HERE else "english"
         self.dialect = str(read_json(self.folder, "tokenizer_config.json", {}).get("vervet_dialect", ours))
-        self._vocab, self._context = int(config["vocab_size"]), int(config["max_position_embeddings"])
+        self._vocab, self._context = (_size(config, name) for name in ("vocab_size", "max_position_embeddings"))
+        self._valued = any(name.endswith(_VALUED) for name in config.get("architectures") or ())
         self.supports = Supports(
-            roles=frozenset({"answer", *roles(self.dialect)}),
+            roles=frozenset() if self._valued else frozenset({"answer", *roles(self.dialect)}),
             n=1_000_000,
             logprobs=min(_MAX_TOP_K, self._vocab),
             continuation=True,
             cut=True,
             seed=True,
+            rate=True,
             context=self._context,
             stops_on_close=True,
         )
@@ -141,6 +148,8 @@ class LocalModel:
 
     def _checked(self, request: Request) -> Endings:
         """The endings, after a look at everything that this model cannot do."""
+        if self._valued:
+            raise Unsupported(f"{self.name} gives texts a value and cannot write one; use it to rate")
         for name in _UNSUPPORTED:
             if value := getattr(request.question, name):
                 raise Unsupported(f"{self.name} does not support {name}, but got {name}={value!r}; leave it out")
@@ -156,11 +165,46 @@ class LocalModel:
         return e
 
     async def rate(self, texts: Sequence[str]) -> list[Score]:
-        """Not supported yet: raises ``Unsupported``."""
-        raise Unsupported(f"{self.name} does not rate texts")
+        """A score for each text, read as a raw prompt is (see ``Codec.encode``); each is a function of its text alone.
+
+        Of a language model: the mean natural logprob per token, of all tokens that have one before them. Of a model with a
+        value head: what the head says at the last token, as it is (no sigmoid). What has no such figure is not judged.
+        Costs one pass over each text, between the steps of what is being drawn.
+        Raises ``OverContext`` for a text that does not fit, before any is run.
+        """
+        ids = [self._rated_ids(i, text) for i, text in enumerate(texts)]
+        scores: list[Score] = []
+        while part := ids[len(scores) : len(scores) + _RATED_AT_ONCE]:
+            scores += await self._worker.ask(partial(self._scores, part))
+        return scores
+
+    def _rated_ids(self, i: int, text: str) -> tuple[int, ...]:
+        """The tokens of a text that is to be rated; none where it is empty."""
+        ids = tuple(self._codec.encode(Question(({"role": RAW, "content": text},)))) if text else ()
+        if len(ids) > self._context:
+            raise OverContext(f"{self.name} has a context of {self._context} tokens; text {i} takes {len(ids)}")
+        return ids
+
+    def _scores(self, texts: Sequence[tuple[int, ...]], engine: Engine) -> list[Score]:
+        """The scores of tokenized texts; for the engine's thread."""
+        scores = []
+        for ids in texts:
+            if len(ids) < (1 if self._valued else 2):
+                scores.append(Score(not_judged="one token, with nothing before it" if ids else "the text is empty"))
+            elif self._valued:
+                scores.append(Score(value=float(engine.llama.prefill(ids).logits[0])))
+            else:
+                scores.append(Score(value=float(engine.llama.logprobs(ids).double().mean())))
+        return scores
 
     async def close(self) -> None:
         """Nothing to let go of: the engine stays for the next run."""
+
+
+def _size(config: Mapping[str, Any], name: str) -> int:
+    if not isinstance(config.get(name), int):
+        raise Mistake(f"expected {name} in config.json as a whole number, found {config.get(name)!r}")
+    return int(config[name])
 
 
 def _weights_digest(folder: Path) -> str:

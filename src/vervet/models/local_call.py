@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ModelError
+from ..errors import Mistake, ModelError
 from ..types import Bill, Delivery, Endings, Question, Sample, Stream, Trace
 from .endings import ending, shown, truncated
 from .live import Token
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..engine import Sequence as Running
 
 _Item = Delivery | list[Token] | BaseException | None
+_T = TypeVar("_T")
 
 # --- one sample ----------------------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class LocalCall:
         return self
 
     async def __anext__(self) -> Delivery:
-        """The next sample to end. Raises ``ModelError`` where the engine failed."""
+        """The next sample to end. Raises ``Mistake`` for a folder that cannot be run, ``ModelError`` where the engine failed."""
         while (item := await self._next()) is not None:
             if isinstance(item, Delivery):
                 return item
@@ -185,7 +187,7 @@ class LocalCall:
             return item
         self._over = True
         if item is not None:
-            raise ModelError(f"the engine failed: {item!r}") from item
+            raise _failure(item)
         return None
 
     def stop(self) -> None:
@@ -244,6 +246,15 @@ class LocalCall:
 # --- the engine's thread -------------------------------------------------------------------------------
 
 
+def _failure(error: BaseException) -> BaseException:
+    """What somebody who waits is told of an error in the thread."""
+    if isinstance(error, Mistake):  # of the folder, most likely: nothing failed
+        return error
+    failure = ModelError(f"the engine failed: {error!r}")
+    failure.__cause__ = error
+    return failure
+
+
 class Worker:
     """The thread that owns an engine: it takes orders between steps, and rests while there is nothing to do."""
 
@@ -251,6 +262,7 @@ class Worker:
         self._start = start
         self._ready = threading.Condition()
         self._orders: list[Callable[[Engine], None]] = []
+        self._asked: list[Future[Any]] = []  # what somebody waits for, not yet begun
         self._thread: threading.Thread | None = None
         self.calls: list[LocalCall] = []  # under way
         self.n_generated = 0  # tokens that the engine has drawn
@@ -269,6 +281,23 @@ class Worker:
                 self._thread = threading.Thread(target=self._run, name="vervet-engine", daemon=True)
                 self._thread.start()
             self._ready.notify()
+
+    async def ask(self, order: Callable[[Engine], _T]) -> _T:
+        """What an order returns that runs between two steps. Raises ``Mistake`` and ``ModelError`` as a call does."""
+        answer: Future[_T] = Future()
+
+        def run(engine: Engine) -> None:
+            self._asked.remove(answer)
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(order(engine))
+                except BaseException as error:
+                    answer.set_exception(_failure(error))
+
+        with self._ready:
+            self._asked.append(answer)
+            self.post(run)
+        return await asyncio.wrap_future(answer)
 
     def _run(self) -> None:
         try:
@@ -293,8 +322,12 @@ class Worker:
                     call.finish(running)
 
     def _fail(self, error: BaseException) -> None:
-        """Tell every call, and let the next order start a new engine."""
+        """Tell all who wait, and let the next order start a new engine."""
         with self._ready:
             calls, self.calls, self._orders, self._thread = self.calls, [], [], None
+            asked, self._asked = self._asked, []
         for call in calls:
             call.hand_over(error)
+        for answer in asked:
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(_failure(error))

@@ -105,7 +105,9 @@ class _Probe:
         one_alone = isinstance(counted, int) and counted <= _SHORT and _n_words(data) > counted
         self.settings["n"] = 16 if n == 3 and not one_alone else 1
         if one_alone:
-            return Finding("n", "honoured, but its usage counts one sample alone", {"asked": 3, "came": 3, "counted": 1})
+            return Finding(
+                "n", "honoured, but its usage counts one sample alone", {"asked": 3, "came": 3, "counted": 1}
+            )
         said = {0: f"refused (status {status})", 3: "honoured"}.get(n, f"ignored: {n} of 3 came")
         return Finding("n", said, {"asked": 3, "came": n})
 
