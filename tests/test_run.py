@@ -220,7 +220,7 @@ def test_killed_and_started_again_it_ends_as_if_it_had_not_been(tmp_path: Path) 
 def test_a_server_that_is_not_there_ends_the_run_and_is_no_wrong_answer(path: str, monkeypatch) -> None:
     model = FakeModel(Iid(), faults={i: Fault("transient", reason="refused connection") for i in range(99)})
     monkeypatch.setattr("vervet.run.Retry", lambda: Retry(first_s=0.0))
-    with pytest.raises(ModelError, match="no sample came for the first 4 problems.*refused connection"):
+    with pytest.raises(ModelError, match=r"no sample came for the first 4 problems.*refused connection"):
         start(path, model=model)
     model.faults.clear()
     assert start(path, model=model).fresh_now == 35, "nothing was lost"

@@ -63,14 +63,15 @@ class Attempt:
     calls: set[Call] = field(default_factory=set)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def fetch(self, indices: Sequence[int]) -> list[int]:
+    async def fetch(self, indices: Sequence[int], looked: bool = False) -> list[int]:
         """Bring an outcome for each index, or raise ``LimitReached`` for those that the wallet does not allow.
 
         Gives back what is missing where the model turns out to bring fewer samples in a call than it said: the caller
-        asks for them side by side.
+        asks for them side by side. ``looked``: the pool was just looked at; a claim says what came since.
         """
         attempt, wait_s = 0, 0.002
-        while not self.stopped and (missing := self.look(indices)):
+        while not self.stopped and (missing := list(indices) if looked else self.look(indices)):
+            looked = False
             if len(missing) > self.model.supports.n:
                 return missing
             try:

@@ -150,7 +150,7 @@ class Drawing:
     async def _fetch(self, indices: Sequence[int], then: Sequence[int] = ()) -> None:
         """Fetch, then what the model turned out not to bring in one call, and ``then`` others; all told where it ends."""
         try:
-            self._fan_out([*await self.attempt.fetch(indices), *then])
+            self._fan_out([*await self.attempt.fetch(indices, looked=True), *then])
         except (LimitReached, InBatch) as stopped:
             if isinstance(stopped, InBatch):
                 self.in_batch = stopped

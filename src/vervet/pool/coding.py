@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -55,10 +56,22 @@ def stored_precision(sample: Sample) -> Sample:
     -0.0999755859375
     """
     check_sample(sample)
+    if sample.trace is None:
+        return _stored_plain(sample)
     (row,) = encode([(0, None, sample)])
     stored = decode(row, sample.address.stream, sample.address.index)
     assert isinstance(stored, Sample)
     return stored
+
+
+def _stored_plain(sample: Sample) -> Sample:
+    """``stored_precision`` of a sample without figures: its texts as they can be stored."""
+    text, reasoning, calls = storable(sample.text), storable(sample.reasoning), sample.tool_calls
+    if calls:
+        calls = tuple(json.loads(storable(canonical_json(list(calls)))))
+    elif text is sample.text and reasoning is sample.reasoning:
+        return sample
+    return replace(sample, text=text, reasoning=reasoning, tool_calls=calls)
 
 
 def check_sample(sample: Sample) -> None:
@@ -106,6 +119,8 @@ def encode(rows: Sequence[tuple[int, int | None, Sample]]) -> list[Row]:
 
 def _encode_traces(traces: list[Trace]) -> list[tuple[Any, ...]]:
     """Two tuples a trace, in turn: (mean logprob, k, form) and the five blobs."""
+    if not traces:
+        return []
     ids = _pack([t.ids for t in traces], _pack_ids)
     ends = _pack([t.ends for t in traces], _pack_ends)
     blobs = {name: _pack([getattr(t, name) for t in traces], _pack_figures) for name in FIGURES}

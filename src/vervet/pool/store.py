@@ -148,8 +148,8 @@ class SqlitePool(Reports, Notes, Batches):
         return found
 
     def _on_disk(self, stream: Stream, indices: Sequence[int]) -> dict[int, Stored]:
-        stream_id = self._stream_id(stream)
-        if stream_id is None or not indices:
+        stream_id = self._stream_id(stream) if indices else None
+        if stream_id is None:
             return {}
         keys = [address_key(stream_id, i) for i in indices]
         rows = self._readers.read(lambda db: rows_at(db, SELECT, keys))
@@ -167,10 +167,14 @@ class SqlitePool(Reports, Notes, Batches):
             rows = self._readers.read(lambda db: db.execute(query, columns).fetchall())
             if not rows:
                 return None
-            if len(self._stream_ids) > MAX_KEYS:
-                self._stream_ids.clear()
-            known = self._stream_ids[stream] = int(rows[0][0])
+            known = int(rows[0][0])
+            self._remember(stream, known)
         return known
+
+    def _remember(self, stream: Stream, stream_id: int) -> None:
+        if len(self._stream_ids) > MAX_KEYS:
+            self._stream_ids.clear()
+        self._stream_ids[stream] = stream_id
 
     def void(self, stream: Stream, indices: Sequence[int]) -> None:
         """Take indices out of use for ever."""
@@ -206,6 +210,7 @@ class SqlitePool(Reports, Notes, Batches):
             done.add_done_callback(self._let_go)
             raise
         claim = opened.claim
+        self._remember(stream, opened.stream_id)
         if claim.call is not None:
             self._calls[claim.call] = Held(stream, opened.stream_id, frozenset(claim.granted))
         return claim

@@ -91,7 +91,15 @@ class Bill:
         return self.prompt_tokens + self.completion_tokens + self.unsettled_tokens
 
     def __add__(self, other: Bill) -> Bill:
-        return Bill(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Bill(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.unsettled_tokens + other.unsettled_tokens,
+            self.usd + other.usd,
+        )
 
 
 @dataclass(frozen=True, slots=True)

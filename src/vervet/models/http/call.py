@@ -21,7 +21,7 @@ from .events import BROKEN, pieces
 from .reading import all_failed, bound, check_cut, choices_in, error_in, finished, named, revision_of
 from .reading import read_whole as read_whole
 from .replies import Growing
-from .sessions import Wire
+from .sessions import WIRE, Wire
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -104,9 +104,8 @@ class _Running:
         body = data if len(data) < _LARGE_BYTES else io.BytesIO(data)
         response: ClientResponse | None = None
         try:
-            response = await session.post(
-                self._model.url, data=body, trace_request_ctx=self._wire, allow_redirects=False
-            )
+            WIRE.set(self._wire)
+            response = await session.post(self._model.url, data=body, allow_redirects=False)
             if response.status != 200:
                 return await self._refused(response, permit)
             found = await self._read(response)

@@ -22,7 +22,7 @@ from ...types import Json
 from . import failures
 from .config import Entry
 from .events import DONE, Events
-from .sessions import Sessions, Wire
+from .sessions import Sessions
 
 _ASK = "Count from one to fifty in words, each on a line of its own."
 _COUNTERS = re.compile(
@@ -260,7 +260,7 @@ class _Probe:
 
         session = await self.sessions.get()
         try:
-            async with session.post(self.entry.url, data=json.dumps(body), trace_request_ctx=Wire()) as response:
+            async with session.post(self.entry.url, data=json.dumps(body)) as response:
                 raw = await response.read()
                 try:
                     data = json.loads(raw)
@@ -283,7 +283,7 @@ class _Probe:
 
         session = await self.sessions.get()
         try:
-            async with session.get(url, trace_request_ctx=Wire()) as response:
+            async with session.get(url) as response:
                 text = (await response.read()).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
@@ -319,7 +319,7 @@ class _Probe:
         """Tokens that arrived of a stream that is left after four chunks, and whether it was over by then."""
         session, events, arrived = await self.sessions.get(), Events(), 0
         body = self._body(max_tokens=_LONG, temperature=1, stream=True)
-        response = await session.post(self.entry.url, data=json.dumps(body), trace_request_ctx=Wire())
+        response = await session.post(self.entry.url, data=json.dumps(body))
         try:
             async for data in response.content.iter_any():
                 for event in events.feed(data):
