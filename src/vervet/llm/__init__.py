@@ -292,8 +292,7 @@ class LLM:
         if request.endings.min_tokens and self.model.supports.continuation:
             parts.append(f"min_tokens={request.endings.min_tokens}")  # it masks the end token: another trajectory
         if not self.model.supports.continuation:
-            endings = replace(request.endings, max_tokens=max_tokens)
-            parts.append(f"endings={canonical_json(endings.data)}")
+            parts.append(f"endings={canonical_json({**request.endings.data, 'max_tokens': max_tokens})}")
         return replace(row, scope=";".join(parts))
 
     def _expect_prices(self) -> None:

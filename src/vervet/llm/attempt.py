@@ -148,7 +148,9 @@ class Attempt:
             n_calls = 1
             self.asked.update(claim.granted)
             self.failed.difference_update(claim.granted)
-            request = replace(self.request, endings=replace(endings, max_tokens=grant.max_tokens))
+            request = self.request
+            if endings.max_tokens != grant.max_tokens:
+                request = replace(request, endings=replace(endings, max_tokens=grant.max_tokens))
             await self._ask(request, claim.call, claim.granted, grant, taken)
         finally:
             self.world.purse.settle(grant, taken.bill, n_calls)
@@ -253,7 +255,8 @@ class Attempt:
                 cancelled = error
                 call.stop()
                 continue
-            delivery = replace(delivery, bill=self._priced(delivery.bill, grant, taken))
+            if self.model.supports.prices is not None:
+                delivery = replace(delivery, bill=self._priced(delivery.bill, grant, taken))
             taken.bill += delivery.bill
             taken.indices.add(delivery.index)
             self._take(call_id, delivery, taken)

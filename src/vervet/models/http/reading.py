@@ -69,7 +69,9 @@ def finished(
         model.warn("it was asked for logprobs and sent none; its samples have no figures")
     samples = [d.outcome for d in found if isinstance(d.outcome, Sample)]
     if len(samples) < len(found):
-        found = [replace(d, outcome=named(model.entry, d.outcome)) for d in found]
+        found = [
+            d if isinstance(d.outcome, Sample) else replace(d, outcome=named(model.entry, d.outcome)) for d in found
+        ]
     model.guard.see(request, samples, revision)
     return found
 
