@@ -168,7 +168,7 @@ def test_decoding_agrees_with_running_the_whole_text(dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize(
-    "changes", [{"model_type": "qwen3"}, {"attention_bias": True}, {"rope_scaling": {"rope_type": "llama3"}}]
+    "changes", [{"model_type": "gemma2"}, {"attention_bias": True}, {"rope_scaling": {"rope_type": "llama3"}}]
 )
 def test_other_architectures_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(Mistake, match=next(iter(changes))):

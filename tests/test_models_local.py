@@ -368,11 +368,6 @@ def test_following_needs_token_ids(model: LocalModel) -> None:
         draw(model, asked(), 1, {0: known}, max_tokens=5)
 
 
-def test_rate_is_refused(model: LocalModel) -> None:
-    with pytest.raises(Unsupported):
-        asyncio.run(model.rate(["a"]))
-
-
 def test_unknown_names_and_folders(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(Mistake, match="embedded"):
         load("no-such-model")

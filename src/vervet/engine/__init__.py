@@ -1,7 +1,8 @@
 """The engine: token ids in, ids and figures out. The only door to torch.
 
-It knows no strings, prompts, HTTP or tasks. ``llama`` runs the network, ``sampling`` turns logits into tokens and
-figures, ``batch`` lets sequences join and leave a batch at every step. Import it only where torch is wanted.
+It knows no strings, prompts, HTTP or tasks. ``config`` and ``weights`` read a folder, ``llama`` runs the network, ``sampling``
+turns logits into tokens and figures, ``batch`` lets sequences join and leave a batch at every step. Import it only
+where torch is wanted.
 
 What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 and 2 threads, by ``tests/test_engine.py``):
 in bfloat16 the ids *and* the figures of a sequence are bit-equal whatever else is in the batch, in whichever slot,
@@ -17,7 +18,8 @@ from pathlib import Path
 import torch
 
 from .batch import Engine, Sequence
-from .llama import Config, Llama, load
+from .config import Config
+from .llama import Llama, load
 from .sampling import Sampling, uniform, uniforms
 
 __all__ = ["Config", "Engine", "Llama", "Sampling", "Sequence", "load", "start", "uniform", "uniforms"]

@@ -1,27 +1,30 @@
-"""The network: Llama-architecture decoders from a Hugging Face folder (config.json and safetensors).
+"""The network: Llama, Qwen2 and Qwen3 decoders from a Hugging Face folder (config.json and safetensors).
 
-RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or untied embeddings; bfloat16 or float32. Knows
-nothing of sampling, slots or queues: ``prefill`` runs one prompt alone, ``decode`` one token in each of many rows.
+RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or untied embeddings; bfloat16 or float32. Families
+differ by what their ``Config`` says, not by code of their own. Knows nothing of sampling, slots or queues: ``prefill``
+runs one prompt alone, ``decode`` one token in each of many rows.
 
-Limits: no rope scaling, no biases, CPU. Every reduction keeps its order whatever the other rows are: rows come in
+Limits: CPU. Every reduction keeps its order whatever the other rows are: rows come in
 multiples of ``ROWS`` and key lengths in multiples of ``BLOCK``, masked keys add exact zeros, and the last linear
 layer runs in float32.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import Mistake
+from .config import Config
+from .weights import Weights
 
 ROWS = 16  # float32 products of 1 to 3 rows are summed in another order than those of more
+SPAN = 256  # tokens whose logits are in memory at once where a whole text is rated
 BLOCK = 64  # key lengths are padded to multiples of this
 
 Attend = Callable[
@@ -39,50 +42,6 @@ def round_up(n: int, multiple: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """The sizes of a network; ``context`` is the most tokens of prompt and completion together."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    context: int
-    rope_theta: float
-    eps: float
-    tied: bool
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Config:
-        """Read a ``config.json``. Raises ``Mistake`` for an architecture that is not run here."""
-        rope: Mapping[str, Any] = data.get("rope_parameters") or data.get("rope_scaling") or {}
-        refused = {
-            "model_type": data.get("model_type") != "llama",
-            "attention_bias": bool(data.get("attention_bias")),
-            "mlp_bias": bool(data.get("mlp_bias")),
-            "hidden_act": data.get("hidden_act", "silu") != "silu",
-            "rope_scaling": rope.get("rope_type", rope.get("type", "default")) != "default",
-        }
-        for name, bad in refused.items():
-            if bad:
-                raise Mistake(f"expected a plain Llama model, but {name}={data.get(name)!r} is not supported")
-        heads = int(data["num_attention_heads"])
-        return cls(
-            hidden=int(data["hidden_size"]),
-            layers=int(data["num_hidden_layers"]),
-            heads=heads,
-            kv_heads=int(data.get("num_key_value_heads") or heads),
-            head_dim=int(data.get("head_dim") or data["hidden_size"] // heads),
-            vocab=int(data["vocab_size"]),
-            context=int(data["max_position_embeddings"]),
-            rope_theta=float(rope.get("rope_theta") or data.get("rope_theta") or 10_000.0),
-            eps=float(data.get("rms_norm_eps", 1e-6)),
-            tied=bool(data.get("tie_word_embeddings", False)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Layer:
     """The weights of one layer; those that share an input lie in one matrix."""
 
@@ -90,23 +49,30 @@ class Layer:
     qkv: Tensor  # ((heads + 2 kv_heads) * head_dim, hidden)
     out: Tensor  # (hidden, heads * head_dim)
     mlp_norm: Tensor  # (hidden)
-    gate_up: Tensor  # (2 * intermediate, hidden)
-    down: Tensor  # (hidden, intermediate)
+    gate_up: Tensor  # (2 * inner, hidden)
+    down: Tensor  # (hidden, inner)
+    qkv_bias: Tensor | None = None  # ((heads + 2 kv_heads) * head_dim)
+    q_norm: Tensor | None = None  # (head_dim)
+    k_norm: Tensor | None = None  # (head_dim)
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Tensor], i: int) -> Layer:
+    def from_weights(cls, config: Config, weights: Mapping[str, Tensor], i: int, dtype: torch.dtype) -> Layer:
         """Layer ``i`` of the weights under their Hugging Face names."""
 
-        def of(*names: str) -> Tensor:
-            return torch.cat([weights[f"model.layers.{i}.{name}.weight"] for name in names]).contiguous()
+        def of(*names: str, kind: str = "weight") -> Tensor:
+            return torch.cat([weights[f"model.layers.{i}.{name}.{kind}"].to(dtype) for name in names]).contiguous()
 
+        qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         return cls(
             attention_norm=of("input_layernorm"),
-            qkv=of("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            qkv=of(*qkv),
             out=of("self_attn.o_proj"),
             mlp_norm=of("post_attention_layernorm"),
             gate_up=of("mlp.gate_proj", "mlp.up_proj"),
             down=of("mlp.down_proj"),
+            qkv_bias=of(*qkv, kind="bias") if config.qkv_bias else None,
+            q_norm=of("self_attn.q_norm") if config.qk_norm else None,
+            k_norm=of("self_attn.k_norm") if config.qk_norm else None,
         )
 
 
@@ -179,13 +145,12 @@ class Llama:
 
     def __init__(self, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
         self.config, self.dtype = config, dtype
-        weights = {name: w.to(dtype) for name, w in weights.items()}
-        self._embed = weights["model.embed_tokens.weight"]  # (vocab, hidden)
-        self._layers = [Layer.from_weights(weights, i) for i in range(config.layers)]
-        self._norm = weights["model.norm.weight"]
-        self._head = (self._embed if config.tied else weights["lm_head.weight"]).float()  # (vocab, hidden)
-        half = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-        angles = torch.outer(torch.arange(config.context).float(), 1.0 / config.rope_theta**half)
+        self._embed = weights["model.embed_tokens.weight"].to(dtype)  # (vocab, hidden)
+        self._layers = [Layer.from_weights(config, weights, i, dtype) for i in range(config.layers)]
+        self._norm = weights["model.norm.weight"].to(dtype)
+        head = "score.weight" if config.valued else "model.embed_tokens.weight" if config.tied else "lm_head.weight"
+        self._head = weights[head].to(dtype).float()  # (vocab, hidden), or (1, hidden) where it gives a value
+        angles = torch.outer(torch.arange(config.context).float(), config.rope.frequencies(config.head_dim))
         self._cos, self._sin = angles.cos()[:, None], angles.sin()[:, None]  # (context, 1, head_dim / 2)
 
     def _hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -195,16 +160,19 @@ class Llama:
         widths = [c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim]
         x = self._embed[ids]
         for i, layer in enumerate(self._layers):
-            q, k, v = torch.split(F.linear(self._normed(x, layer.attention_norm), layer.qkv), widths, dim=-1)
-            q = rotate(q.view(n, c.heads, c.head_dim), cos, sin)
-            k = rotate(k.view(n, c.kv_heads, c.head_dim), cos, sin)
+            qkv = F.linear(self._normed(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
+            q, k, v = torch.split(qkv, widths, dim=-1)
+            q, k = q.view(n, c.heads, c.head_dim), k.view(n, c.kv_heads, c.head_dim)
+            if layer.q_norm is not None and layer.k_norm is not None:
+                q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
             x = x + F.linear(attend(i, q, k, v.view(n, c.kv_heads, c.head_dim)), layer.out)
             gate, up = F.linear(self._normed(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
             x = x + F.linear(F.silu(gate) * up, layer.down)
         return self._normed(x, self._norm)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (self.config.hidden,), weight, self.config.eps)
+        return F.rms_norm(x, weight.shape, weight, self.config.eps)
 
     def _all_hidden(self, ids: Sequence[int], kv: Tensor) -> Tensor:
         """Hidden states of a whole text, (tokens, hidden); its keys and values are written to ``kv``."""
@@ -223,6 +191,18 @@ class Llama:
         c = self.config
         kv = torch.empty(c.layers, 2, c.kv_heads, len(ids), c.head_dim, dtype=self.dtype)
         return F.linear(self._all_hidden(ids, kv).float(), self._head)
+
+    @torch.inference_mode()
+    def logprobs(self, ids: Sequence[int]) -> Tensor:
+        """Raw logprobs (tokens - 1), float32, of each token after the first one of a text that is run alone.
+
+        The logits of ``SPAN`` tokens at a time are in memory.
+        """
+        c = self.config
+        kv = torch.empty(c.layers, 2, c.kv_heads, len(ids), c.head_dim, dtype=self.dtype)
+        hidden, after = self._all_hidden(ids, kv)[:-1].float(), torch.tensor(ids[1:], dtype=torch.int64)
+        spans = zip(torch.split(hidden, SPAN), torch.split(after, SPAN), strict=True)
+        return torch.cat([F.linear(h, self._head).log_softmax(-1).gather(-1, a[:, None])[:, 0] for h, a in spans])
 
     @torch.inference_mode()
     def prefill(self, ids: Sequence[int]) -> Prefilled:
@@ -255,19 +235,11 @@ class Llama:
 
 
 def load(folder: str | Path, dtype: str | None = None) -> Llama:
-    """A network from a local folder; ``dtype`` "bfloat16" or "float32", None as shipped.
+    """A network from a local folder; ``dtype`` "bfloat16" or "float32", None as shipped (float16 becomes float32).
 
-    Raises ``Mistake`` where the folder lacks weights or holds another architecture.
+    Raises ``Mistake`` where the folder lacks weights, holds another architecture or tensors of other shapes.
     """
-    import json
-
-    from safetensors.torch import load_file
-
-    folder = Path(folder)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise Mistake(f"expected *.safetensors in {folder}, found none")
-    config = Config.from_json(json.loads((folder / "config.json").read_text()))
-    weights = {name: w for file in files for name, w in load_file(file).items()}
-    shipped = weights["model.embed_tokens.weight"].dtype
-    return Llama(config, weights, shipped if dtype is None else getattr(torch, dtype))
+    path = Path(folder)
+    config = Config.from_json(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    weights = Weights(path, config)
+    return Llama(config, weights, weights.dtype if dtype is None else getattr(torch, dtype))

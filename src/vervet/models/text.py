@@ -84,7 +84,9 @@ class Codec:
         self._bytes |= {t["id"]: c.encode() for c, t in self._added.items() if not t.get("special")}
         self.marks = {t["id"]: c for c, t in self._added.items() if c in (THINK, UNTHINK)}
         self.stop_ids = _stop_ids(folder)
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
         environment.globals["raise_exception"] = _refuse  # and no clock: a question has one prompt
         self._template = environment.from_string(_template(folder, settings))
         self._specials = {n: _content(settings[n]) for n in ("bos_token", "eos_token", "pad_token") if settings.get(n)}
@@ -109,7 +111,9 @@ class Codec:
             return f"{_OPEN}{len(held) - 1}{_CLOSE}"
 
         messages = [m | {"content": self._never.sub(hold, m["content"])} for m in map(_checked, question.messages)]
-        prompt = self._template.render(messages=messages, add_generation_prompt=True, **self._specials)
+        prompt = self._template.render(
+            messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._specials
+        )
         if question.prefill:
             prompt += self._never.sub(lambda m: m[0] if m[0] in (THINK, UNTHINK) else hold(m), question.prefill)
         return [
@@ -180,6 +184,8 @@ def _stop_ids(folder: Path) -> frozenset[int]:
 def _template(folder: Path, settings: Mapping[str, Any]) -> str:
     path = folder / "chat_template.jinja"
     template = path.read_text(encoding="utf-8") if path.exists() else settings.get("chat_template")
+    if isinstance(template, list):  # several by name
+        template = next((t.get("template") for t in template if t.get("name") == "default"), None)
     if not isinstance(template, str):
         raise Mistake(
             f"expected a chat template in {folder} (tokenizer_config.json or chat_template.jinja), found none"
