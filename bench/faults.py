@@ -63,7 +63,8 @@ class Books:
     """What the asker saw, what the pool holds, and what the server counted; tokens are prompt and completion together.
 
     ``whole_*`` are of calls that ended in good order with true usage, ``broken_*`` of all others: what was booked (part of
-    it ``unsettled``), what the server generated, what was reserved; ``astray`` are calls that break the promise of either.
+    it ``unsettled``), what the server generated, what was reserved; ``astray`` are calls that break the promise of either,
+    ``hidden`` those whose usage was wrong and whose figures were dropped too, so that nobody could see it.
     """
 
     asked: int = 0
@@ -85,6 +86,7 @@ class Books:
     broken_generated: int = 0
     broken_reserved: int = 0
     astray: int = 0
+    hidden: int = 0
     spent: dict[str, float] = field(default_factory=dict)
     limits: dict[str, float | None] = field(default_factory=dict)
     strikes: dict[str, int] = field(default_factory=dict)
@@ -115,13 +117,13 @@ class Books:
 
 def script_of(faults: Sequence[str], seed: int = SEED) -> Script:
     """Every one of these faults at 5 %, quick where they take time."""
-    return Script(**dict.fromkeys(faults, SHARE), stall_s=1.0, drip_s=0.002, retry_after_s=0.02, seed=seed)  # type: ignore[arg-type]
+    return Script(**dict.fromkeys(faults, SHARE), stall_s=4.0, drip_s=0.002, retry_after_s=0.02, seed=seed)  # type: ignore[arg-type]
 
 
 def entry_of(server: ScriptedServer) -> Entry:
     """The server as an entry; it waits shorter than the server stalls."""
     prices = Prices(1.0, 4.0)
-    return Entry("faulty", server.url, revision="bench", n=N, stops_on_close=True, timeout_s=0.5, prices=prices)
+    return Entry("faulty", server.url, revision="bench", n=N, stops_on_close=True, timeout_s=2.0, prices=prices)
 
 
 async def ask_one(world: World, name: str, number: int, streamed: bool, books: Books) -> None:
@@ -224,7 +226,10 @@ def compare(path: str, half: str, log: Log, books: Books) -> None:
             books.broken_unsettled += unsettled
             books.broken_generated += generated
             books.broken_reserved += reserved
-            books.astray += not generated <= paid + unsettled <= reserved
+            astray = not generated <= paid + unsettled <= reserved
+            hidden = {"wrong_usage", "drop_logprobs"} <= seen.strikes  # a lie beside which nothing else is told
+            books.astray += astray and not hidden
+            books.hidden += astray and hidden
 
 
 def _calls(path: str, half: str) -> list[tuple[Stream, list[int], tuple[int, int], int, int]]:
@@ -357,7 +362,8 @@ def faults(size: Size) -> Figure:
         f"{b.asked - b.samples - b.failures} lost; {b.calls:,} calls in the pool, {b.requests:,} at the server\n"
         f"whole calls {b.whole_calls:,}: booked {b.whole_booked:,} tokens, generated {b.whole_generated:,}; others "
         f"{b.broken_calls:,}: generated {b.broken_generated:,} <= booked {b.broken_booked:,} (of them "
-        f"{b.broken_unsettled:,} unsettled) <= reserved {b.broken_reserved:,}; {b.astray} calls outside their bounds\n"
+        f"{b.broken_unsettled:,} unsettled) <= reserved {b.broken_reserved:,}; {b.astray} calls outside their bounds"
+        f" ({b.hidden} more whose usage was wrong with no figures beside it: that cannot be seen)\n"
         f"faults: {', '.join(f'{name} {n}' for name, n in sorted(b.strikes.items()))}; spent under tight wallets: {ended}"
     )
     return Figure(text, b.holds and all(t.holds and t.refused_by_limit for t in tight), "the books do not agree")
