@@ -306,23 +306,3 @@ def test_a_sequence_may_fill_the_context() -> None:
     prompt = tuple(i % VOCAB for i in range(400))
     (s,) = run(Engine(llama), [Sequence(prompt, 0, llama.config.context - 400)])
     assert s.length == llama.config.context == 419
-
-
-def test_attention_of_a_row_does_not_depend_on_other_rows_or_padding() -> None:
-    from vervet.engine.llama import attention
-
-    g = torch.Generator().manual_seed(0)
-    kv = torch.randn(2, 256, 1, 512, 64, generator=g).bfloat16()
-    at = torch.randint(30, 320, (256,), generator=g)
-
-    def of(q: torch.Tensor, rows: torch.Tensor, length: int) -> torch.Tensor:
-        ahead = (torch.arange(length) > at[rows][:, None])[:, None, None]
-        return attention(q[rows], kv[0, rows][:, :, :length], kv[1, rows][:, :, :length], ahead)
-
-    for _ in range(20):
-        q = (torch.randn(256, 1, 3, 64, generator=g) * 3).bfloat16()
-        everyone = torch.arange(256)
-        want = of(q, everyone, 320)
-        assert torch.equal(of(q, everyone, 512), want)
-        some = torch.randperm(256, generator=g)[: 16 * int(torch.randint(1, 17, (1,), generator=g))]
-        assert torch.equal(of(q, some, 320), want[some])

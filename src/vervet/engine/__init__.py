@@ -1,8 +1,8 @@
 """The engine: token ids in, ids and figures out. The only door to torch.
 
 It knows no strings, prompts, HTTP or tasks. ``config`` and ``weights`` read a folder, ``llama`` runs the network, ``sampling``
-turns logits into tokens and figures, ``batch`` lets sequences join and leave a batch at every step. Import it only
-where torch is wanted.
+turns logits into tokens and figures, ``tree`` holds the keys and values that samples share, ``attention`` reads them,
+``batch`` lets sequences join and leave a batch at every step. Import it only where torch is wanted.
 
 What holds (measured on an x86 CPU with AVX-512 bf16, torch 2.13, 1 and 2 threads, by ``tests/test_engine.py``):
 in bfloat16 the ids *and* the figures of a sequence are bit-equal whatever else is in the batch, in whichever slot,

@@ -5,14 +5,14 @@ differ by what their ``Config`` says, not by code of their own. Knows nothing of
 runs one prompt alone, ``decode`` one token in each of many rows.
 
 Limits: CPU. Every reduction keeps its order whatever the other rows are: rows come in
-multiples of ``ROWS`` and key lengths in multiples of ``BLOCK``, masked keys add exact zeros, and the last linear
+multiples of ``ROWS``, keys are summed in pieces that the row alone decides (``attention``), and the last linear
 layer runs in float32.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attention import Attend
 from .config import Config
+from .tree import Tree
 from .weights import Weights
 
 ROWS = 16  # float32 products of 1 to 3 rows are summed in another order than those of more
 SPAN = 256  # tokens whose logits are in memory at once where a whole text is rated
-BLOCK = 64  # key lengths are padded to multiples of this
-
-Attend = Callable[
-    [int, Tensor, Tensor, Tensor], Tensor
-]  # (layer, q, k, v), each (n, heads, head_dim), to (n, heads * head_dim)
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -84,60 +81,10 @@ class Prefilled:
     logits: Tensor  # (vocab), float32
 
 
-class Cache:
-    """Keys and values of many rows; grows in length as they do, up to the context."""
-
-    def __init__(self, config: Config, n_rows: int, dtype: torch.dtype) -> None:
-        self._config, self._n_rows, self._dtype = config, n_rows, dtype
-        self.kv = self._empty(2 * BLOCK)
-
-    def _empty(self, length: int) -> Tensor:
-        c = self._config
-        return torch.zeros(c.layers, 2, self._n_rows, c.kv_heads, length, c.head_dim, dtype=self._dtype)
-
-    def reserve(self, length: int) -> None:
-        """Make room for ``length`` tokens in every row."""
-        have = self.kv.shape[4]
-        if length > have:
-            most = round_up(self._config.context, BLOCK)
-            grown = self._empty(min(most, max(2 * have, round_up(length, BLOCK))))
-            grown[:, :, :, :, :have] = self.kv
-            self.kv = grown
-
-    def put(self, row: int, kv: Tensor) -> None:
-        """Start a row with the keys and values of a prompt."""
-        self.reserve(kv.shape[3])
-        self.kv[:, :, row, :, : kv.shape[3]] = kv
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` tokens of one row over another row."""
-        self.kv[:, :, target, :, :length] = self.kv[:, :, source, :, :length]
-
-
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: ``x`` (n, heads, head_dim), ``cos`` and ``sin`` (n, 1, head_dim / 2), in float32."""
     left, right = x.float().chunk(2, dim=-1)
     return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x.dtype)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, ahead: Tensor) -> Tensor:
-    """Attention of a few queries in each row, bit-equal whatever the other rows and the padding are.
-
-    ``q`` (rows, kv_heads, queries, head_dim); ``k``, ``v`` (rows, kv_heads, length, head_dim); ``ahead``: keys that do not
-    count. Keys are summed in blocks of ``BLOCK``, one block after another in float32, so that masked blocks add
-    exact zeros; the library's fused kernel is faster, but its rows depend on how many rows there are.
-    """
-    n_blocks = k.shape[2] // BLOCK
-    scores = torch.matmul(q, k.transpose(-1, -2)).float().mul_(q.shape[-1] ** -0.5)
-    scores = scores.masked_fill_(ahead, float("-inf"))  # (rows, kv_heads, queries, length)
-    weights = (scores - scores.amax(-1, keepdim=True)).exp_().view(*scores.shape[:-1], n_blocks, BLOCK)
-    mass = weights.sum(-1)  # (rows, kv_heads, queries, n_blocks)
-    values = v.view(*v.shape[:2], n_blocks, BLOCK, v.shape[-1])
-    parts = torch.matmul(weights.to(v.dtype).transpose(2, 3), values)
-    total, norm = parts[:, :, 0].float(), mass[..., 0]
-    for block in range(1, n_blocks):
-        total, norm = total + parts[:, :, block], norm + mass[..., block]
-    return (total / norm[..., None]).to(q.dtype)
 
 
 class Llama:
@@ -212,25 +159,15 @@ class Llama:
         return Prefilled(kv, F.linear(self._all_hidden(ids, kv)[-1:].float(), self._head)[0])
 
     @torch.inference_mode()
-    def decode(self, ids: Sequence[int], positions: Sequence[int], cache: Cache) -> Tensor:
-        """Run one token in each of the first rows of the cache; raw logits (rows, vocab), float32.
+    def decode(self, ids: Sequence[int], positions: Sequence[int], tree: Tree) -> Tensor:
+        """Run one token in each of the first rows of the tree; raw logits (rows, vocab), float32.
 
-        ``positions``: where each token stands in its row; the tokens before it are in the cache.
+        ``positions``: where each token stands in its row's text; the tokens before it are in the tree.
         """
-        c, n = self.config, len(ids)
-        padding = [0] * (round_up(n, ROWS) - n)  # they read and write position 0 of rows that nobody owns
+        n = len(ids)
+        padding = [0] * (round_up(n, ROWS) - n)  # rows that nobody owns
         at = torch.tensor([*positions, *padding])
-        rows, length = torch.arange(len(at)), round_up(max(positions) + 1, BLOCK)
-        cache.reserve(length)
-        ahead = (torch.arange(length) > at[:, None])[:, None, None]  # (rows, 1, 1, length)
-
-        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = cache.kv[i, 0, : len(at)], cache.kv[i, 1, : len(at)]  # (rows, kv_heads, length, head_dim)
-            keys[rows, :, at], values[rows, :, at] = k, v
-            q = q.view(len(at), c.kv_heads, -1, c.head_dim)  # the heads of a group are the queries of its keys
-            return attention(q, keys[:, :, :length], values[:, :, :length], ahead).reshape(len(at), -1)
-
-        hidden = self._hidden(torch.tensor([*ids, *padding]), at, attend)
+        hidden = self._hidden(torch.tensor([*ids, *padding]), at, tree.attend(positions))
         return F.linear(hidden.float(), self._head)[:n]
 
 
