@@ -12,21 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.local
 
-from tests.test_engine import columns, fresh, prompts_of, random_llama, run  # noqa: E402
+from tests.test_engine import columns, fresh, prompts_of, random_llama, run, two_threads  # noqa: E402, F401
 from vervet.engine import Engine, Llama, Sampling, Sequence  # noqa: E402
 from vervet.engine import tree as tree_module  # noqa: E402
 from vervet.engine.attention import PAGE, WIDE, Paths, Plan, Wide, piece, plain, shared  # noqa: E402
 from vervet.errors import Mistake  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    """As many as a local model's engine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
 
 # --- attention -------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. An error is one message on standard error."""
     args = parser().parse_args(argv)
     # This process draws and does little else: what is loaded by now is never looked through again, and new objects
-    # seldom. With many requests at once the collector would else take a quarter of the time.
+    # seldom: with many requests at once the collector would else take a good part of the time.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     try:
