@@ -18,7 +18,8 @@ from ...types import Bill, Delivery, Failure, FailureKind, Json, Request, Sample
 from . import failures
 from .body import Plan
 from .events import BROKEN, pieces
-from .reading import all_failed, bound, check_cut, choices_in, error_in, finished, named, read_whole, revision_of
+from .reading import all_failed, bound, check_cut, choices_in, error_in, finished, named, revision_of
+from .reading import read_whole as read_whole
 from .replies import Growing
 from .sessions import WIRE, Wire
 
