@@ -17,10 +17,11 @@ from pathlib import Path
 
 import torch
 
-from .batch import Engine, Sequence
+from .batch import Engine
 from .config import Config
 from .llama import Llama, load
 from .sampling import Sampling, uniform, uniforms
+from .sequence import Sequence
 
 __all__ = ["Config", "Engine", "Llama", "Sampling", "Sequence", "load", "start", "uniform", "uniforms"]
 

@@ -1,155 +1,99 @@
-"""Continuous batching: sequences join and leave at every step, and those beyond the slots wait in a queue.
+"""Continuous batching: sequences join and leave at every step, and those beyond the slots or the memory wait in a queue.
 
-A prompt is run once and its keys and values are shared by all its samples; the last few prompts are kept. What a
-sequence computed is shared by those that continue it (``Engine.fork``, ``Sequence.keep``). Other known tokens of a
-sequence that is followed further go through the very steps that drew them, taken instead of sampled: so what comes
-after them is what an uncut draw gives. Knows no strings: what ends a text beyond ``stop_ids`` and ``limit`` is asked
-of the sequence's ``watch``.
+What a sequence begins with is run once and shared by all that begin so: its prompt, and what is known of the sample.
+Knows no strings: what ends a text beyond ``stop_ids``, ``cut`` and ``limit`` is asked of the sequence's ``watch``.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
 
 import torch
+from torch import Tensor
 
 from ..errors import Mistake
-from .attention import PAGE
-from .llama import ROWS, Llama, round_up
-from .sampling import Sampling, choose, figures, likeliest, uniforms
-from .tree import Prompt, Tree, n_pages
+from .attention import PAGE, WIDE
+from .llama import Llama
+from .prefill import prefill
+from .rows import Rows
+from .sequence import Sequence
+from .tree import Node, Stem, Tree
 
-_KEPT_PROMPTS = 32
+_TOKENS_KEPT = 1 << 18  # where nothing is said
+_STEMS = 32  # paths that are kept beyond one for each slot
 
-
-@dataclass(slots=True, eq=False)
-class Sequence:
-    """One sample on its way. What is asked: ``prompt`` ids (at least one), ``seed`` (64 bits), ``sampling``, at most
-    ``limit`` completion tokens, ``known`` first completion tokens, ``k`` of the top-k mean; ``stop_ids`` end it, but
-    are masked before ``min_tokens`` tokens. ``watch`` is called after each token; True ends the sequence. ``top``: how
-    many of the likeliest tokens to note with each token. ``keep``: what was computed stays in memory when the sequence
-    has ended, while there is room, for those whose ``known`` tokens begin with it.
-
-    What comes: one entry per completion token in ``ids``, ``logprob``, ``topk``, ``entropy`` and, with ``top``,
-    ``likeliest`` (ids and logprobs); ``stopped`` says that the last one is a stop id.
-    """
-
-    prompt: tuple[int, ...]
-    seed: int
-    limit: int
-    sampling: Sampling = Sampling()
-    stop_ids: frozenset[int] = frozenset()
-    min_tokens: int = 0
-    known: tuple[int, ...] = ()
-    k: int = 20
-    top: int = 0
-    keep: bool = False
-    watch: Callable[[Sequence], bool] | None = None
-    ids: array[int] = field(default_factory=lambda: array("i"))
-    logprob: array[float] = field(default_factory=lambda: array("f"))
-    topk: array[float] = field(default_factory=lambda: array("f"))
-    entropy: array[float] = field(default_factory=lambda: array("f"))
-    likeliest: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the last token is a stop id."""
-        return bool(self.ids) and self.ids[-1] in self.stop_ids
-
-    @property
-    def length(self) -> int:
-        """Prompt and completion tokens so far."""
-        return len(self.prompt) + len(self.ids)
-
-    @property
-    def forced(self) -> int | None:
-        """The token that comes next, where it is known."""
-        return self.known[len(self.ids)] if len(self.ids) < len(self.known) else None
-
-    def takes(self, other: Sequence, position: int) -> bool:
-        """Take over a token and its figures from another sample of the same text; whether it ends this one."""
-        self.ids.append(other.ids[position])
-        self.logprob.append(other.logprob[position])
-        self.topk.append(other.topk[position])
-        self.entropy.append(other.entropy[position])
-        if self.top:
-            self.likeliest.append(other.likeliest[position][: self.top])
-        return self.ends()
-
-    def ends(self) -> bool:
-        """Whether the last token ended the sequence; asks ``watch`` exactly once per token."""
-        watched = self.watch is not None and self.watch(self)
-        return watched or self.stopped or len(self.ids) >= self.limit
+_Key = tuple[int, tuple[int, ...]]  # how many wide pieces a text begins with, and its ids
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    """The first ``n_tokens`` tokens of a sample, with their keys and values, and the logits of the one after them."""
-
-    sample: Sequence
-    n_tokens: int
-    pages: list[int]
-    logits: torch.Tensor  # (vocab), float32
-
-    def serves(self, sequence: Sequence) -> bool:
-        """Whether a sequence begins with these tokens and asks for the same figures."""
-        s = self.sample
-        alike = s.prompt == sequence.prompt and s.k == sequence.k and s.top >= sequence.top
-        return alike and sequence.known[: self.n_tokens] == tuple(s.ids[: self.n_tokens])
+def _path(s: Sequence) -> _Key:
+    return len(s.prompt) // WIDE, (*s.prompt, *s.ids)
 
 
 class Engine:
     """Runs sequences over a network; for one thread at a time.
 
-    ``max_tokens_kept``: at most as many tokens of keys and values are held at a time, in pages of ``PAGE``, those of
-    prompts included (None: as many as come). A sequence joins when all that it may still need fits; prompts and kept
-    sequences that nobody uses make room, the one that was used longest ago first.
+    ``max_tokens_kept``: at most as many tokens of keys and values are held at a time, in pages of ``PAGE``; what holds
+    them is set aside at once, but touched only as it is used. A sequence joins when all that it may still need fits;
+    what was kept and nobody runs on makes room, that which was used longest ago first. ``plain``: each sequence
+    attends on its own, the plain twin.
 
     >>> engine = Engine(llama, slots=256)                    # doctest: +SKIP
     >>> engine.add(Sequence(prompt=(1, 7), seed=3, limit=20))  # doctest: +SKIP
     >>> while engine.busy: done = engine.step()               # doctest: +SKIP
     """
 
-    def __init__(self, llama: Llama, slots: int = 256, max_tokens_kept: int | None = None) -> None:
-        self.llama, self.slots = llama, slots
-        self.n_generated = 0  # tokens drawn since the start, those that were taken as known left out
+    def __init__(
+        self, llama: Llama, slots: int = 256, max_tokens_kept: int = _TOKENS_KEPT, plain: bool = False
+    ) -> None:
+        n_pages = max_tokens_kept // PAGE
+        self.llama, self.slots = llama, min(slots, max(1, n_pages // 2))  # each running sequence has a page of its own
+        self.n_generated = 0  # tokens drawn since the start, those that were known left out
         self.n_computed = 0  # tokens that went through the network, those of prompts included
         self._waiting: deque[Sequence] = deque()
-        self._live: list[Sequence] = []  # the sequence in each row
-        self._cache = Tree(llama.config, llama.dtype, None if max_tokens_kept is None else max_tokens_kept // PAGE)
-        self._logits = torch.zeros(
-            round_up(slots, ROWS), llama.config.vocab
-        )  # of the token that comes next in each row
-        self._prompts: OrderedDict[tuple[int, ...], Prompt] = OrderedDict()
-        self._kept: deque[_Kept] = deque()  # the oldest first
+        self._rows = Rows(self.slots, llama.config.vocab, llama.device)
+        self._tree = Tree(llama.config, llama.dtype, self.slots, n_pages - self.slots, llama.device, not plain)
+        self._logits: list[Tensor] = []  # of the token that comes next in each row: parts of (rows, vocab)
+        self._stems: OrderedDict[_Key, Stem] = OrderedDict()  # that which was used longest ago first
 
     @property
     def busy(self) -> bool:
         """Whether any sequence runs or waits."""
-        return bool(self._live or self._waiting)
+        return bool(self._rows.live or self._waiting)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of keys and values that somebody holds, by whole pages."""
+        return self._tree.bytes_used
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; it joins at the next step that has a slot and the memory for it.
 
         Raises ``Mistake`` where it could never fit.
         """
-        most, need = self._cache.pages.most, n_pages(len(sequence.prompt)) + n_pages(self._most(sequence))
-        if most is not None and need > most:
+        if self.llama.config.valued:
+            raise Mistake("expected a network that gives logits, but this one gives values and draws nothing")
+        context, asked = self.llama.config.context, len(sequence.prompt) + sequence.limit
+        if not sequence.prompt or asked > context:
             raise Mistake(
-                f"expected at most {most * PAGE} tokens in memory, but a prompt of {len(sequence.prompt)} with up to"
-                f" {sequence.limit} more takes {need} pages of {PAGE}, {need * PAGE} tokens; allow more or ask for fewer"
+                f"expected a prompt of at least one token and at most {context} tokens in all, the context, but got a"
+                f" prompt of {len(sequence.prompt)} with up to {sequence.limit} more"
+            )
+        most, total = self._tree.n_pages, self._most(sequence)
+        if (need := total // PAGE + 1) > most:
+            raise Mistake(
+                f"expected at most {most} pages of {PAGE} tokens beside those of the {self.slots} slots, but a text of"
+                f" {sequence.length} tokens with up to {sequence.limit - len(sequence.ids)} more takes {need} of them;"
+                " allow more tokens or ask for fewer"
             )
         self._waiting.append(sequence)
 
     def fork(self, sequence: Sequence, heirs: Iterable[Sequence]) -> None:
-        """Queue sequences that continue a running one: their ``known`` tokens begin with those that it has so far.
+        """Queue sequences that continue a running one: they begin with the ids that it has so far (``Sequence.heir``).
 
         They come out as if each had run alone, but what is in memory is shared instead of computed again.
         """
-        self._keep(self._live.index(sequence), len(sequence.ids))
+        self._keep(self._rows.live.index(sequence), _path(sequence), torch.cat(self._logits))
         for heir in heirs:
             self.add(heir)
 
@@ -158,146 +102,129 @@ class Engine:
         """Drop sequences, running or waiting, at once; one that has ended already is no error."""
         gone = {id(s) for s in sequences}
         self._waiting = deque(s for s in self._waiting if id(s) not in gone)
-        self._free([row for row, s in enumerate(self._live) if id(s) in gone])
+        rows = [row for row, s in enumerate(self._rows.live) if id(s) in gone]
+        if rows:
+            logits = torch.cat(self._logits)
+            for row in reversed(rows):
+                logits[row] = logits[len(self._rows) - 1]  # as the rows move
+                self._free(row)
+            self._logits = [logits[: len(self._rows)]]
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
         """One token for every running sequence; those that it ended."""
         done = self._admit()
-        if not self._live:
+        rows = self._rows
+        if not rows.live:
             return done
-        self._draw()
-        ended = [(row, s) for row, s in enumerate(self._live) if s.ends()]
-        for row, s in ended:
-            if s.keep:
-                self._keep(row, len(s.ids) - 1)  # the last token was not run
-        self._free([row for row, _ in ended])
-        self._advance()
-        return done + [s for _, s in ended]
+        logits = torch.cat(self._logits)
+        self.n_generated += len(rows)
+        ended = rows.draw(logits)
+        for row in reversed(ended):
+            s = rows.live[row]
+            done.append(s)
+            if s.keep and not s.stopped:
+                n_wide, ids = _path(s)
+                self._keep(row, (n_wide, ids[:-1]), logits)  # the last token was not run
+        for row in reversed(ended):
+            self._free(row)
+        self._logits = [self._advance()] if rows.live else []
+        return done
 
     def check(self) -> None:
-        """Raise ``AssertionError`` unless every page of the memory is owned by those who use it, or free."""
-        self._cache.check(self._prompts.values(), [k.pages for k in self._kept])
+        """Raise ``AssertionError`` unless every page of the memory is owned by one who needs it, or free."""
+        self._tree.check(self._stems.values())
 
     # --- joining and leaving
 
+    def _most(self, s: Sequence) -> int:
+        """How many tokens of a sequence may come to be in memory; the last one is never run."""
+        return max(s.length, len(s.prompt) + s.limit - 1)
+
     def _admit(self) -> list[Sequence]:
-        """Start what waits, first come first served; those that ended within the tokens that others had computed."""
+        """Start what waits, first come first served; those that came with nothing left to draw."""
         done: list[Sequence] = []
-        while self._waiting and len(self._live) < self.slots and self._make_room(self._waiting[0]):
-            sequence = self._waiting.popleft()
-            kept = self._like(sequence)
-            if kept is not None and any(sequence.takes(kept.sample, t) for t in range(kept.n_tokens)):
-                done.append(sequence)
-            else:
-                self._start(sequence, kept)
+        while self._waiting and len(self._rows) < self.slots:
+            s = self._waiting[0]
+            if s.over:
+                done.append(self._waiting.popleft())
+                continue
+            path = _path(s)
+            if not self._make_room(s, path):
+                break
+            self._waiting.popleft()
+            stem = self._stem(s, path)
+            self._tree.add(stem, path[0], self._most(s))
+            self._rows.add(s)
+            self._logits.append(stem.logits[None])
         return done
 
-    def _start(self, sequence: Sequence, kept: _Kept | None) -> None:
-        prompt = self._prefilled(sequence.prompt)
-        self._logits[len(self._live)] = prompt.logits if kept is None else kept.logits
-        leaf, n_shared = ([], 0) if kept is None else (kept.pages, kept.n_tokens)
-        self._cache.add(prompt, self._most(sequence), leaf, n_shared)
-        self._live.append(sequence)
-
-    def _most(self, sequence: Sequence) -> int:
-        """How many tokens a sequence may add to the memory; the last one is never run."""
-        return max(0, min(sequence.limit, self.llama.config.context - len(sequence.prompt)) - 1)
-
-    def _make_room(self, sequence: Sequence) -> bool:
+    def _make_room(self, s: Sequence, path: _Key) -> bool:
         """See to it that all that a sequence may need fits; False where others must end first."""
         while True:
-            prompt, kept = self._prompts.get(sequence.prompt), self._like(sequence)
-            need = n_pages(len(sequence.prompt)) if prompt is None else 0
-            need += n_pages(self._most(sequence)) - (0 if kept is None else kept.n_tokens // PAGE)
-            if self._cache.fits(need):
+            stem = self._stems.get(path)
+            at = stem.node.depth if stem else self._tree.find(path[1][:-1], path[0]).depth
+            need = self._most(s) // PAGE - at + (0 if stem else bool(len(path[1]) % PAGE))
+            if self._tree.fits(need):
                 return True
-            if not self._forget(prompt, kept):
+            old = next((p for p in self._stems if p != path), path if stem else None)
+            if old is None:
                 return False
+            self._tree.drop(self._stems.pop(old))
 
-    def _forget(self, prompt: Prompt | None, kept: _Kept | None) -> bool:
-        """Let go of what was used longest ago, ``kept`` last and ``prompt`` never; whether there was anything."""
-        old = next((k for k in self._kept if k is not kept), None)
-        unused = next((i for i, p in self._prompts.items() if p.users == 0 and p is not prompt), None)
-        if old is None and unused is not None:
-            self._cache.fell(self._prompts.pop(unused))
-            return True
-        old = kept if old is None else old
-        if old is not None:
-            self._kept.remove(old)
-            self._cache.pages.drop(old.pages)
-        return old is not None
+    def _stem(self, s: Sequence, path: _Key) -> Stem:
+        """The stem of what a sequence begins with: that which is there, or a new one."""
+        told = len(s.logprob) == len(s.ids)
+        stem = self._stems.get(path) if told else None
+        if stem is None:
+            stem = self._run(s, path, told)
+        self._stems[path] = stem
+        self._stems.move_to_end(path)
+        self._crop()
+        return stem
 
-    def _like(self, sequence: Sequence) -> _Kept | None:
-        """The longest of what is kept that the known tokens of a sequence begin with."""
-        fit = [k for k in self._kept if k.serves(sequence)] if sequence.known else []
-        return max(fit, key=lambda k: k.n_tokens, default=None)
+    def _run(self, s: Sequence, path: _Key, told: bool) -> Stem:
+        """Run what a sequence begins with, as far as it is not in memory; figures too, where it came without them."""
+        n_wide, ids = path
+        n_known = len(ids) if told else len(s.prompt)
+        node = self._tree.find(ids[: n_known - 1], n_wide)
+        start: Stem | Node = node
+        at = node.depth * PAGE
+        for (wide, known), stem in self._stems.items():
+            if wide == n_wide and stem.node is node and at < len(known) < n_known and known == ids[: len(known)]:
+                start, at = stem, len(known)
+        stem, found = prefill(self.llama, self._tree, start, ids, n_wide, n_known, s.k)
+        self.n_computed += len(ids) - at
+        for f in found:
+            s.logprob.extend(f.logprob.tolist())
+            s.topk.extend(f.topk.tolist())
+            s.entropy.extend(f.entropy.tolist())
+        return stem
 
-    def _keep(self, row: int, n_tokens: int) -> None:
-        """Keep what a row computed of its sequence, ``n_tokens``, for those that continue it."""
-        if n_tokens == 0:
+    def _keep(self, row: int, path: _Key, logits: Tensor) -> None:
+        """Put a row's path aside for those that continue it, where there is room for that."""
+        if path in self._stems:
             return
-        s = self._live[row]
-        sample = replace(s, ids=s.ids[:], logprob=s.logprob[:], topk=s.topk[:], entropy=s.entropy[:], watch=None)
-        sample.likeliest = s.likeliest[:]
-        self._kept.append(_Kept(sample, n_tokens, self._cache.hold(row, n_tokens), self._logits[row].clone()))
-        if len(self._kept) > self.slots:
-            self._cache.pages.drop(self._kept.popleft().pages)
+        while not self._tree.fits(1):
+            if not self._stems:
+                return
+            self._tree.drop(self._stems.popitem(last=False)[1])
+        self._stems[path] = self._tree.aside(row, logits[row].clone())
+        self._crop()
 
-    def _prefilled(self, ids: tuple[int, ...]) -> Prompt:
-        if ids not in self._prompts:
-            unused = [i for i, p in self._prompts.items() if p.users == 0]
-            for i in unused[: max(0, len(unused) + 1 - _KEPT_PROMPTS)]:
-                self._cache.fell(self._prompts.pop(i))
-            done = self.llama.prefill(ids)
-            self._prompts[ids] = self._cache.plant(done.kv, done.logits)
-            self.n_computed += len(ids)
-        self._prompts.move_to_end(ids)
-        return self._prompts[ids]
+    def _crop(self) -> None:
+        while len(self._stems) > self.slots + _STEMS:
+            self._tree.drop(self._stems.popitem(last=False)[1])
 
-    def _free(self, rows: list[int]) -> None:
-        """Let go of rows; the last rows take their places, so that the running ones are always the first."""
-        for row in sorted(rows, reverse=True):
-            last = len(self._live) - 1
-            self._cache.remove(row)
-            if row != last:
-                self._logits[row] = self._logits[last]
-                self._live[row] = self._live[last]
-            self._live.pop()
+    def _free(self, row: int) -> None:
+        """Let go of a row; the last row takes its place."""
+        self._tree.remove(row)
+        self._rows.remove(row)
 
-    # --- a step
-
-    def _draw(self) -> None:
-        """Append to every running sequence its next token and the figures."""
-        live, raw = self._live, self._padded()
-        n_extra = len(raw) - len(live)
-        scored = raw
-        for row, s in enumerate(live):
-            if len(s.ids) < s.min_tokens and s.stop_ids:
-                scored = raw.clone() if scored is raw else scored
-                scored[row, list(s.stop_ids)] = float("-inf")
-        self.n_generated += sum(s.forced is None for s in live)
-        u = uniforms([s.seed for s in live] + [0] * n_extra, [len(s.ids) for s in live] + [0] * n_extra)
-        ids = choose(scored, [s.sampling for s in live] + [Sampling()] * n_extra, u)
-        for row, s in enumerate(live):
-            if s.forced is not None:
-                ids[row] = s.forced
-        f = figures(raw, ids, [s.k for s in live] + [1] * n_extra)
-        rows = zip(live, ids.tolist(), f.logprob, f.topk, f.entropy, strict=False)
-        for s, token, logprob, topk, entropy in rows:
-            s.ids.append(token)
-            s.logprob.append(logprob)
-            s.topk.append(topk)
-            s.entropy.append(entropy)
-        if (top := max(s.top for s in live)) > 0:
-            for s, best in zip(live, likeliest(raw, top), strict=False):
-                s.likeliest.append(best[: s.top])
-
-    def _padded(self) -> torch.Tensor:
-        return self._logits[: round_up(len(self._live), ROWS)]  # (rows, vocab); rows that nobody owns come last
-
-    def _advance(self) -> None:
-        if self._live:
-            last = [s.ids[-1] for s in self._live]
-            self.n_computed += len(last)
-            self._logits[: len(self._live)] = self.llama.decode(last, [s.length - 1 for s in self._live], self._cache)
+    def _advance(self) -> Tensor:
+        """Run the last token of every sequence; the logits of the next ones, (rows, vocab)."""
+        live = self._rows.live
+        ids = [s.ids[-1] for s in live]
+        self.n_computed += len(ids)
+        hidden = self.llama.hidden(ids, [s.length - 1 for s in live], self._tree.attend(ids))
+        return self.llama.head(hidden)[: len(ids)]

@@ -1,12 +1,11 @@
 """The network: Llama, Qwen2 and Qwen3 decoders from a Hugging Face folder (config.json and safetensors).
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or untied embeddings; bfloat16 or float32. Families
-differ by what their ``Config`` says, not by code of their own. Knows nothing of sampling, slots or queues: ``prefill``
-runs one prompt alone, ``decode`` one token in each of many rows.
+differ by what their ``Config`` says, not by code of their own. Knows nothing of sampling, memory, slots or queues:
+where keys and values lie is the affair of the ``attend`` that it is given.
 
-Limits: CPU. Every reduction keeps its order whatever the other rows are: rows come in
-multiples of ``ROWS``, keys are summed in pieces that the row alone decides (``attention``), and the last linear
-layer runs in float32.
+Every reduction keeps its order whatever the other rows are: rows come in multiples of ``ROWS``, keys are summed in
+pieces that the row alone decides (``attention``), and the last linear layer runs in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from .attention import Attend
 from .config import Config
-from .tree import Tree
 from .weights import Weights
 
 ROWS = 16  # float32 products of 1 to 3 rows are summed in another order than those of more
@@ -53,11 +51,14 @@ class Layer:
     k_norm: Tensor | None = None  # (head_dim)
 
     @classmethod
-    def from_weights(cls, config: Config, weights: Mapping[str, Tensor], i: int, dtype: torch.dtype) -> Layer:
+    def from_weights(
+        cls, config: Config, weights: Mapping[str, Tensor], i: int, dtype: torch.dtype, device: torch.device | str
+    ) -> Layer:
         """Layer ``i`` of the weights under their Hugging Face names."""
 
         def of(*names: str, kind: str = "weight") -> Tensor:
-            return torch.cat([weights[f"model.layers.{i}.{name}.{kind}"].to(dtype) for name in names]).contiguous()
+            parts = [weights[f"model.layers.{i}.{name}.{kind}"].to(device, dtype) for name in names]
+            return torch.cat(parts).contiguous()
 
         qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         return cls(
@@ -73,14 +74,6 @@ class Layer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Prefilled:
-    """A prompt that was run: its keys and values, and the logits of the token that comes next."""
-
-    kv: Tensor  # (layers, 2, kv_heads, tokens, head_dim)
-    logits: Tensor  # (vocab), float32
-
-
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: ``x`` (n, heads, head_dim), ``cos`` and ``sin`` (n, 1, head_dim / 2), in float32."""
     left, right = x.float().chunk(2, dim=-1)
@@ -90,54 +83,65 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Llama:
     """A network with its weights in ``dtype``. Its methods run without gradients and are for one thread at a time."""
 
-    def __init__(self, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-        self.config, self.dtype = config, dtype
-        self._embed = weights["model.embed_tokens.weight"].to(dtype)  # (vocab, hidden)
-        self._layers = [Layer.from_weights(config, weights, i, dtype) for i in range(config.layers)]
-        self._norm = weights["model.norm.weight"].to(dtype)
+    def __init__(
+        self, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> None:
+        self.config, self.dtype, self.device = config, dtype, device
+        self._embed = weights["model.embed_tokens.weight"].to(device, dtype)  # (vocab, hidden)
+        self._layers = [Layer.from_weights(config, weights, i, dtype, device) for i in range(config.layers)]
+        self._norm = weights["model.norm.weight"].to(device, dtype)
         head = "score.weight" if config.valued else "model.embed_tokens.weight" if config.tied else "lm_head.weight"
-        self._head = weights[head].to(dtype).float()  # (vocab, hidden), or (1, hidden) where it gives a value
+        self._head = weights[head].to(device, dtype).float()  # (vocab, hidden), or (1, hidden) where it gives a value
         angles = torch.outer(torch.arange(config.context).float(), config.rope.frequencies(config.head_dim))
-        self._cos, self._sin = angles.cos()[:, None], angles.sin()[:, None]  # (context, 1, head_dim / 2)
+        self._turns = torch.stack((angles.cos(), angles.sin()))[:, :, None].to(device)  # (2, context, 1, head_dim / 2)
 
-    def _hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """The last hidden states, (n, hidden), of ``n`` tokens at their positions."""
-        c, n = self.config, len(ids)
-        cos, sin = self._cos[positions], self._sin[positions]
+    @torch.inference_mode()
+    def hidden(self, ids: Sequence[int], positions: Sequence[int], attend: Attend) -> Tensor:
+        """The last hidden states of tokens at their positions, (rows, hidden): rows that nobody owns come last.
+
+        ``attend`` gets queries that are scaled, and keys and values that are to be kept.
+        """
+        c, n = self.config, round_up(len(ids), ROWS)
+        padding = [0] * (n - len(ids))
+        turns = self._turns[:, torch.tensor([*positions, *padding], device=self.device)]
+        turns_q = turns * c.head_dim**-0.5
         widths = [c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim]
-        x = self._embed[ids]
+        x = self._embed[torch.tensor([*ids, *padding], device=self.device)]
         for i, layer in enumerate(self._layers):
             qkv = F.linear(self._normed(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
             q, k, v = torch.split(qkv, widths, dim=-1)
             q, k = q.view(n, c.heads, c.head_dim), k.view(n, c.kv_heads, c.head_dim)
             if layer.q_norm is not None and layer.k_norm is not None:
                 q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            q, k = rotate(q, *turns_q), rotate(k, *turns)
             x = x + F.linear(attend(i, q, k, v.view(n, c.kv_heads, c.head_dim)), layer.out)
             gate, up = F.linear(self._normed(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
             x = x + F.linear(F.silu(gate) * up, layer.down)
         return self._normed(x, self._norm)
 
+    @torch.inference_mode()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Raw logits (rows, vocab), float32, of hidden states; at least ``ROWS`` of them, where bits matter."""
+        return F.linear(hidden.float(), self._head)
+
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self.config.eps)
 
-    def _all_hidden(self, ids: Sequence[int], kv: Tensor) -> Tensor:
-        """Hidden states of a whole text, (tokens, hidden); its keys and values are written to ``kv``."""
+    def _all_hidden(self, ids: Sequence[int]) -> Tensor:
+        """Hidden states (tokens, hidden) of a text that is run alone."""
+        n = len(ids)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            kv[i, 0], kv[i, 1] = k.transpose(0, 1), v.transpose(0, 1)  # (kv_heads, tokens, head_dim)
-            q = q.transpose(0, 1)[None]
-            o = F.scaled_dot_product_attention(q, kv[i, 0][None], kv[i, 1][None], is_causal=True, enable_gqa=True)
-            return o[0].transpose(0, 1).reshape(len(ids), -1)
+            q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+            o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=1.0)
+            return o[0].transpose(0, 1).flatten(1)
 
-        return self._hidden(torch.tensor(ids), torch.arange(len(ids)), attend)
+        return self.hidden(ids, range(n), attend)[:n]
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Raw logits (tokens, vocab), float32, of a text that is run alone."""
-        c = self.config
-        kv = torch.empty(c.layers, 2, c.kv_heads, len(ids), c.head_dim, dtype=self.dtype)
-        return F.linear(self._all_hidden(ids, kv).float(), self._head)
+        return self.head(self._all_hidden(ids))
 
     @torch.inference_mode()
     def logprobs(self, ids: Sequence[int]) -> Tensor:
@@ -145,33 +149,12 @@ class Llama:
 
         The logits of ``SPAN`` tokens at a time are in memory.
         """
-        c = self.config
-        kv = torch.empty(c.layers, 2, c.kv_heads, len(ids), c.head_dim, dtype=self.dtype)
-        hidden, after = self._all_hidden(ids, kv)[:-1].float(), torch.tensor(ids[1:], dtype=torch.int64)
+        hidden, after = self._all_hidden(ids)[:-1], torch.tensor(ids[1:], dtype=torch.int64, device=self.device)
         spans = zip(torch.split(hidden, SPAN), torch.split(after, SPAN), strict=True)
-        return torch.cat([F.linear(h, self._head).log_softmax(-1).gather(-1, a[:, None])[:, 0] for h, a in spans])
-
-    @torch.inference_mode()
-    def prefill(self, ids: Sequence[int]) -> Prefilled:
-        """Run a prompt of 1 to ``context`` tokens, always alone: a function of its ids only."""
-        c = self.config
-        kv = torch.empty(c.layers, 2, c.kv_heads, len(ids), c.head_dim, dtype=self.dtype)
-        return Prefilled(kv, F.linear(self._all_hidden(ids, kv)[-1:].float(), self._head)[0])
-
-    @torch.inference_mode()
-    def decode(self, ids: Sequence[int], positions: Sequence[int], tree: Tree) -> Tensor:
-        """Run one token in each of the first rows of the tree; raw logits (rows, vocab), float32.
-
-        ``positions``: where each token stands in its row's text; the tokens before it are in the tree.
-        """
-        n = len(ids)
-        padding = [0] * (round_up(n, ROWS) - n)  # rows that nobody owns
-        at = torch.tensor([*positions, *padding])
-        hidden = self._hidden(torch.tensor([*ids, *padding]), at, tree.attend(positions))
-        return F.linear(hidden.float(), self._head)[:n]
+        return torch.cat([self.head(h).log_softmax(-1).gather(-1, a[:, None])[:, 0] for h, a in spans])
 
 
-def load(folder: str | Path, dtype: str | None = None) -> Llama:
+def load(folder: str | Path, dtype: str | None = None, device: torch.device | str = "cpu") -> Llama:
     """A network from a local folder; ``dtype`` "bfloat16" or "float32", None as shipped (float16 becomes float32).
 
     Raises ``Mistake`` where the folder lacks weights, holds another architecture or tensors of other shapes.
@@ -179,4 +162,4 @@ def load(folder: str | Path, dtype: str | None = None) -> Llama:
     path = Path(folder)
     config = Config.from_json(json.loads((path / "config.json").read_text(encoding="utf-8")))
     weights = Weights(path, config)
-    return Llama(config, weights, weights.dtype if dtype is None else getattr(torch, dtype))
+    return Llama(config, weights, weights.dtype if dtype is None else getattr(torch, dtype), device)

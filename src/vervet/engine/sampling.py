@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..errors import Mistake
 
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
+_NO_TOP_K = 1 << 62
 
 
 def uniform(seed: int, position: int) -> float:
@@ -37,9 +38,9 @@ def uniform(seed: int, position: int) -> float:
     return ((z ^ (z >> 31)) >> 11) * 2.0**-53
 
 
-def uniforms(seeds: Sequence[int], positions: Sequence[int]) -> NDArray[np.float64]:
+def uniforms(seeds: ArrayLike, positions: ArrayLike) -> NDArray[np.float64]:
     """``uniform`` for many pairs at once."""
-    z = np.array(seeds, np.uint64) + (np.array(positions, np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
+    z = np.asarray(seeds, np.uint64) + (np.asarray(positions, np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_1)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_2)
     result: NDArray[np.float64] = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -76,59 +77,78 @@ class Sampling:
         return self.top_p < 1 or self.top_k is not None or self.min_p > 0
 
 
-def _column(values: Sequence[Any]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)[:, None]  # (rows, 1)
+@dataclass(frozen=True, slots=True)
+class How:
+    """The sampling of many rows, (rows, 1) each."""
+
+    temperature: Tensor  # float64, 1 where a row is cold
+    top_p: Tensor  # float64
+    top_k: Tensor  # int64, more than any vocabulary where there is none
+    min_p: Tensor  # float64
+    cold: Tensor | None  # where the temperature is 0; None where it is 0 nowhere
+    filters: bool  # whether any mask is set
+
+    @classmethod
+    def of(cls, rows: Sequence[Sampling], device: torch.device | str = "cpu") -> How:
+        """The columns of some rows."""
+
+        def column(values: Sequence[Any], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+
+        return cls(
+            column([r.temperature or 1.0 for r in rows], torch.float64),
+            column([r.top_p for r in rows], torch.float64),
+            column([r.top_k or _NO_TOP_K for r in rows], torch.int64),
+            column([r.min_p for r in rows], torch.float64),
+            column([r.temperature == 0 for r in rows], torch.bool) if any(r.temperature == 0 for r in rows) else None,
+            any(r.filters for r in rows),
+        )
 
 
-def filtered(probs: Tensor, how: Sequence[Sampling]) -> Tensor:
+def filtered(probs: Tensor, how: How) -> Tensor:
     """Probabilities (rows, vocab), float64, with what each row's masks exclude set to 0; not normalised.
 
     Ties go to the lower id. A row without masks is left as it is.
     """
     ranked, order = probs.sort(dim=-1, descending=True, stable=True)
     before = ranked.cumsum(-1) - ranked  # the mass of the likelier ones
-    top_p = _column([h.top_p for h in how])
-    keep = (before < top_p) | (top_p >= 1)
-    keep &= torch.arange(probs.shape[-1]) < _column([h.top_k or probs.shape[-1] for h in how])
-    keep &= ranked >= _column([h.min_p for h in how]) * ranked[:, :1]
+    keep = (before < how.top_p) | (how.top_p >= 1)
+    keep &= torch.arange(probs.shape[-1], device=probs.device) < how.top_k
+    keep &= ranked >= how.min_p * ranked[:, :1]
     return torch.zeros_like(probs).scatter_(-1, order, ranked * keep)
 
 
-def choose(logits: Tensor, how: Sequence[Sampling], u: NDArray[np.float64]) -> Tensor:
+def choose(logits: Tensor, how: How, u: NDArray[np.float64]) -> Tensor:
     """One token id per row, (rows), from logits (rows, vocab), float32, and a uniform per row."""
-    hot = _column([h.temperature or 1.0 for h in how])
-    probs = (logits.double() / hot).softmax(-1)
-    if any(h.filters for h in how):
+    probs = (logits.double() / how.temperature).softmax(-1)
+    if how.filters:
         probs = filtered(probs, how)
     below = probs.cumsum(-1)
-    ids = torch.searchsorted(below, torch.from_numpy(u)[:, None] * below[:, -1:], right=True)[:, 0]
-    if any(h.temperature == 0 for h in how):
-        cold = torch.tensor([h.temperature == 0 for h in how])
-        ids = torch.where(cold, logits.argmax(-1), ids)
-    return ids
+    ids = torch.searchsorted(below, torch.from_numpy(u).to(logits.device)[:, None] * below[:, -1:], right=True)[:, 0]
+    return ids if how.cold is None else torch.where(how.cold[:, 0], logits.argmax(-1), ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Per row, from raw logits (before temperature and masks), in nats."""
+class Figures(NamedTuple):
+    """Per row, from raw logits (before temperature and masks), in nats; float32."""
 
-    logprob: list[float]
-    topk: list[float]
-    entropy: list[float]
+    logprob: NDArray[np.float32]
+    topk: NDArray[np.float32]
+    entropy: NDArray[np.float32]
 
 
-def figures(logits: Tensor, ids: Tensor, ks: Sequence[int]) -> Figures:
-    """Logprob of the chosen token, mean logprob of the k likeliest, entropy: logits (rows, vocab), ids (rows)."""
+def figures(logits: Tensor, ids: Tensor, k: Tensor) -> Figures:
+    """Logprob of the chosen token, mean logprob of the k likeliest, entropy: logits (rows, vocab), ids (rows), k (rows, 1)."""
+    if len(ids) == 1:  # a single row would be summed in another order than one of many
+        both = figures(logits.expand(2, -1), ids.expand(2), k.expand(2, 1))
+        return Figures(*(x[:1] for x in both))
     logp = logits.log_softmax(-1)
-    best = logp.topk(max(ks), dim=-1).values.cumsum(
-        -1
-    )  # each row's k is read off, so that the largest k changes nothing
-    k = torch.tensor(ks)[:, None]
-    return Figures(
-        logprob=logp.gather(-1, ids[:, None])[:, 0].tolist(),
-        topk=(best.gather(-1, k - 1) / k)[:, 0].tolist(),
-        entropy=(-(logp.exp() * logp).sum(-1)).tolist(),
+    best = logp.topk(int(k.max()), dim=-1).values.cumsum(-1)  # each row's k is read off, so the largest changes nothing
+    three = (
+        logp.gather(-1, ids[:, None])[:, 0],
+        (best.gather(-1, k - 1) / k)[:, 0],
+        -(logp.exp() * logp).sum(-1),
     )
+    return Figures(*torch.stack(three).cpu().numpy())
 
 
 def likeliest(logits: Tensor, k: int) -> list[tuple[tuple[int, float], ...]]:

@@ -1,260 +1,341 @@
-"""Keys and values as a tree: prompts are nodes that samples share, and each sample adds pages of its own.
+"""Keys and values as a tree: a node is a run of ``PAGE`` tokens that all who begin with its path share.
 
-Keys and values lie in pages of ``PAGE`` tokens. A page is owned, by prompts, running rows and held leaves, or it
-is free; ``Tree.check`` says whether that holds. Of the pages of a sample, those that are full are shared with what
-continues it; of one that is not, each gets a copy. Knows no sampling and no queue.
+A running row is a node and a tail of fewer tokens, its own; when the tail is full it becomes a node, or is given up for
+the one that is there already. A stem is a row's path put aside: what continues it takes over its nodes and a copy of
+its tail. A node that no row, stem or child holds is free, so every page is owned by one node or is free, and
+``Tree.check`` says whether that holds. Knows no sampling and no queue.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .attention import PAGE, WIDE, Attend, Paths, Plan, Wide, shared
+from .attention import PAGE, WIDE, Attend, Ints, Keys, Plan, Wide, plain, shared
 
 if TYPE_CHECKING:
     from .config import Config
 
-_PER_WIDE = WIDE // PAGE
-
-
-def n_pages(n_tokens: int) -> int:
-    """How many pages hold ``n_tokens``.
-
-    >>> n_pages(0), n_pages(64), n_pages(65)
-    (0, 1, 2)
-    """
-    return -(-n_tokens // PAGE)
-
-
-class Pages:
-    """The storage: pages that are owned, once or several times, or free. Grows by doubling, up to ``most`` pages."""
-
-    def __init__(self, config: Config, dtype: torch.dtype, most: int | None) -> None:
-        self.most = most
-        n = 16 if most is None else min(16, most)
-        # (layers, keys or values, kv_heads, pages, PAGE, head_dim)
-        self.kv = torch.zeros(config.layers, 2, config.kv_heads, n, PAGE, config.head_dim, dtype=dtype)
-        self.owners = np.zeros(n, np.int64)  # of each page
-        self.fill = np.ones(n, np.int64)  # how many of its tokens count
-        self._free = list(range(n))  # a heap: the lowest first
-
-    @property
-    def n_used(self) -> int:
-        """Pages that somebody owns."""
-        return len(self.owners) - len(self._free)
-
-    def take(self, n: int) -> list[int]:
-        """Own ``n`` free pages."""
-        if n > len(self._free):
-            self._grow(n)
-        pages = [heapq.heappop(self._free) for _ in range(n)]
-        self.owners[pages] = 1
-        return pages
-
-    def _grow(self, n: int) -> None:
-        have = len(self.owners)
-        want = max(2 * have, self.n_used + n)
-        want = want if self.most is None else min(self.most, want)
-        assert want >= self.n_used + n, f"{n} pages were asked for, but {self.n_used} of {want} are in use"
-        more = want - have
-        self.kv = F.pad(self.kv, (0, 0, 0, 0, 0, more))
-        self.owners, self.fill = np.pad(self.owners, (0, more)), np.pad(self.fill, (0, more), constant_values=1)
-        for page in range(have, want):
-            heapq.heappush(self._free, page)
-
-    def share(self, pages: Iterable[int]) -> None:
-        """Own pages once more."""
-        for page in pages:
-            self.owners[page] += 1
-
-    def drop(self, pages: Iterable[int]) -> None:
-        """Own pages once less; what nobody owns is free."""
-        for page in pages:
-            self.owners[page] -= 1
-            if self.owners[page] == 0:
-                heapq.heappush(self._free, page)
-
-    def write(self, pages: Sequence[int], kv: Tensor) -> None:
-        """Fill pages with keys and values, (layers, 2, kv_heads, tokens, head_dim)."""
-        n_tokens = kv.shape[3]
-        padded = F.pad(kv, (0, 0, 0, len(pages) * PAGE - n_tokens))
-        self.kv[:, :, :, pages] = padded.view(*kv.shape[:3], len(pages), PAGE, -1)
-        self.fill[pages] = PAGE
-        self.fill[pages[-1]] = n_tokens - (len(pages) - 1) * PAGE
-
-    def check(self, owned: Counter[int]) -> None:
-        """Raise ``AssertionError`` unless the pages are owned as ``owned`` says and all others are free."""
-        free = set(self._free)
-        assert len(free) == len(self._free), "a page is free twice"
-        for page, owners in enumerate(self.owners.tolist()):
-            assert owners == owned[page], f"page {page} has {owned[page]} owners, but {owners} were counted"
-            assert (page in free) == (owners == 0), (
-                f"page {page} has {owners} owners; among the free ones: {page in free}"
-            )
+PER_WIDE = WIDE // PAGE
 
 
 @dataclass(slots=True, eq=False)
-class Prompt:
-    """A node at the root: its pages and the logits of the token that comes next; ``users``: rows that run on it."""
+class Node:
+    """A run of ``PAGE`` tokens after those of its parent, in one page. ``holders``: the children, rows and stems that
+    need it. ``seen``: how many wide pieces its tokens attended over, as that shows in the last bits of its values.
+    """
 
-    n_tokens: int
-    pages: list[int]
-    logits: Tensor  # (vocab), float32
-    users: int = 0
+    ids: tuple[int, ...]
+    seen: int
+    parent: Node | None
+    page: int = -1
+    depth: int = 0
+    holders: int = 0
+    children: dict[tuple[tuple[int, ...], int], Node] = field(default_factory=dict)
+
+    def path(self) -> list[Node]:
+        """The nodes from the root, which is left out, to this one."""
+        nodes = []
+        node: Node | None = self
+        while node is not None and node.parent is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stem:
+    """A path put aside: a node, the ``tail`` of fewer than ``PAGE`` ids after it with their keys and values ``kv``
+    (layers, 2, kv_heads, len(tail), head_dim), and the ``logits`` of the token that comes next, (vocab), float32.
+    """
+
+    node: Node
+    tail: tuple[int, ...]
+    kv: Tensor
+    logits: Tensor
 
     @property
-    def n_wide(self) -> int:
-        """The pages that are read in wide pieces; they come first."""
-        return self.n_tokens // WIDE * _PER_WIDE
-
-
-@dataclass(slots=True)
-class _Row:
-    """A running sample: its prompt, its own pages, and how many more it was promised."""
-
-    prompt: Prompt
-    leaf: list[int]
-    promised: int
+    def n_pages(self) -> int:
+        """What it takes beyond its node."""
+        return 1 if self.tail else 0
 
 
 class Tree:
-    """Prompts and running rows over one storage of at most ``most`` pages (None: as many as come)."""
+    """At most ``n_pages`` nodes and the tails of at most ``n_rows`` rows, in memory that is touched only as it is used.
 
-    def __init__(self, config: Config, dtype: torch.dtype, most: int | None = None) -> None:
-        self.pages = Pages(config, dtype, most)
-        self._rows: list[_Row] = []
-        self._promised = 0  # pages that running rows may still take
-        self._table = np.full((1, 4), -1, np.int64)  # by row: the pages that are not read in wide pieces
-        self._start = np.zeros(1, np.int64)  # by row: the tokens of its prompt
-        self._first = np.zeros(1, np.int64)  # by row: where its own pages begin in the table
+    Without ``sharing`` attention is that of the plain twin.
+    """
+
+    def __init__(
+        self, config: Config, dtype: torch.dtype, n_rows: int, n_pages: int,
+        device: torch.device | str = "cpu", sharing: bool = True,
+    ) -> None:  # fmt: skip
+        kv, dim = config.kv_heads, config.head_dim
+        self.device, self.n_pages, self.n_rows = device, n_pages, 0
+        self.pages = torch.empty(config.layers, 2, kv, n_pages, PAGE, dim, dtype=dtype, device=device)
+        self.tails = torch.empty(config.layers, 2, n_rows, kv, PAGE, dim, dtype=dtype, device=device)
+        self.root = Node((), 0, None)
+        self.n_stem_pages = 0  # of the tails of stems
+        self._attend = shared if sharing else plain
+        self._free = np.ones(n_pages, bool)
+        self._n_free = n_pages
+        self._nodes: list[Node] = [self.root] * n_rows  # of each row
+        self._ends: list[Node | None] = [None] * n_rows  # of each row: the node where its wide pieces end
+        self._n_wide = np.zeros(n_rows, np.int64)  # of each row: how many wide pieces its path begins with
+        self._promised = np.zeros(n_rows, np.int64)  # of each row: how many pages it may still take
+        self._lengths = np.zeros(n_rows, np.int64)  # of each row: tokens in memory
+        self._tail_ids = np.zeros((n_rows, PAGE), np.int32)
+        self._table = np.full((n_rows, 4), -1, np.int64)  # of each row: its pages that are not read as wide pieces
         self._plan: tuple[int, Plan] | None = None  # for how many rows; None where rows or pages changed
+
+    # --- what is in memory
+
+    @property
+    def n_used(self) -> int:
+        """Pages that are taken, those that the tails of stems count for included."""
+        return self.n_pages - self._n_free + self.n_stem_pages
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of keys and values: nodes, stems' tails, and the tails of rows, all by whole pages."""
+        a_page = self.pages[:, :, :, 0].numel() if self.n_pages else 0
+        return (self.n_used + self.n_rows) * a_page * self.pages.element_size()
 
     def fits(self, n: int) -> bool:
         """Whether ``n`` pages can be had beside what running rows were promised."""
-        return self.pages.most is None or self.pages.n_used + self._promised + n <= self.pages.most
+        return self.n_used + int(self._promised[: self.n_rows].sum()) + n <= self.n_pages
 
-    def plant(self, kv: Tensor, logits: Tensor) -> Prompt:
-        """A node for a prompt, from its keys and values (layers, 2, kv_heads, tokens, head_dim)."""
-        pages = self.pages.take(n_pages(kv.shape[3]))
-        self.pages.write(pages, kv)
-        return Prompt(kv.shape[3], pages, logits)
+    def find(self, ids: Sequence[int], n_wide: int) -> Node:
+        """The deepest node whose path a text begins with; ``n_wide``: how many wide pieces the text begins with."""
+        node = self.root
+        while len(ids) >= (end := (node.depth + 1) * PAGE):
+            run = tuple(ids[node.depth * PAGE : end])
+            child = node.children.get((run, min(node.depth // PER_WIDE, n_wide)))
+            if child is None:
+                break
+            node = child
+        return node
 
-    def fell(self, prompt: Prompt) -> None:
-        """Let go of a prompt that has no users."""
-        assert prompt.users == 0
-        self.pages.drop(prompt.pages)
+    def plant(self, node: Node, ids: Sequence[int], n_wide: int, kv: Tensor) -> Node:
+        """Make nodes below a node of runs of ``PAGE`` ids, where they are not there yet; the last one.
 
-    def hold(self, row: int, n_tokens: int) -> list[int]:
-        """Own the pages of the first ``n_tokens`` that a row computed itself, for ``Pages.drop`` to let go of."""
-        pages = self._rows[row].leaf[: n_pages(n_tokens)]
-        self.pages.share(pages)
-        return pages
-
-    def add(self, prompt: Prompt, n_most: int, leaf: Sequence[int] = (), n_shared: int = 0) -> None:
-        """Start the next row: ``n_shared`` tokens of a held ``leaf``, then its own, ``n_most`` tokens in all."""
-        own = list(leaf[: n_shared // PAGE])
-        self.pages.share(own)
-        if rest := n_shared % PAGE:
-            own += self.pages.take(1)
-            source = leaf[n_shared // PAGE]
-            self.pages.kv[:, :, :, own[-1], :rest] = self.pages.kv[:, :, :, source, :rest]
-            self.pages.fill[own[-1]] = rest
-        row = _Row(prompt, own, n_pages(n_most) - len(own))
-        prompt.users += 1
-        self._promised += row.promised
-        self._rows.append(row)
-        self._set(len(self._rows) - 1)
-
-    def remove(self, index: int) -> None:
-        """Let go of a row; the last row takes its place."""
-        row, last = self._rows[index], self._rows.pop()
-        row.prompt.users -= 1
-        self._promised -= row.promised
-        self.pages.drop(row.leaf)
-        if row is not last:
-            self._rows[index] = last
-            self._set(index)
-        self._plan = None
-
-    def _set(self, index: int) -> None:
-        """Write what is known of a row into the tables."""
-        row = self._rows[index]
-        narrow = [*row.prompt.pages[row.prompt.n_wide :], *row.leaf]
-        self._widen(index + 1, len(narrow))
-        self._table[index] = -1
-        self._table[index, : len(narrow)] = narrow
-        self._start[index], self._first[index] = row.prompt.n_tokens, len(narrow) - len(row.leaf)
-        self._plan = None
-
-    def _widen(self, n_rows: int, n_columns: int) -> None:
-        more = max(0, n_rows - len(self._table)), max(0, n_columns - self._table.shape[1])
-        if any(more):
-            self._table = np.pad(self._table, ((0, more[0]), (0, more[1])), constant_values=-1)
-            self._start, self._first = np.pad(self._start, (0, more[0])), np.pad(self._first, (0, more[0]))
-
-    def attend(self, positions: Sequence[int]) -> Attend:
-        """How the next token of each of the first rows, at its position of the row's text, attends over its path.
-
-        The first call for a token takes the page that it needs. The result takes any more rows as padding.
+        ``kv``: keys and values (layers, 2, kv_heads, len(ids), head_dim). Nobody holds the last node yet.
         """
-        n, pages = len(positions), self.pages
-        at = np.array(positions, np.int64) - self._start[:n]
-        columns, offsets = self._first[:n] + at // PAGE, at % PAGE
-        self._widen(n, int(columns.max()) + 1)
-        for row in np.flatnonzero(self._table[np.arange(n), columns] < 0):
-            self._extend(int(row))
-        current = self._table[np.arange(n), columns]
-        pages.fill[current] = offsets + 1
-        if self._plan is None or self._plan[0] != n or self._plan[1].paths.fill is not pages.fill:
-            self._plan = n, Plan.of(Paths(self._wide(n), self._table[:n], pages.fill))
-        plan, kv = self._plan[1], pages.kv
-        plan.refill()
-        page, offset = torch.from_numpy(current), torch.from_numpy(offsets)
+        runs = [tuple(ids[i : i + PAGE]) for i in range(0, len(ids), PAGE)]
+        for n_known, run in enumerate(runs):
+            if (child := node.children.get((run, min(node.depth // PER_WIDE, n_wide)))) is None:
+                pages = self._take(len(runs) - n_known)
+                rest = kv[:, :, :, n_known * PAGE :]
+                self.pages[:, :, :, pages] = rest.reshape(*kv.shape[:3], len(pages), PAGE, -1)
+                for run, page in zip(runs[n_known:], pages, strict=True):
+                    node = self._child(node, run, n_wide, page)
+                break
+            node = child
+        return node
+
+    def _child(self, node: Node, run: tuple[int, ...], n_wide: int, page: int) -> Node:
+        child = Node(run, min(node.depth // PER_WIDE, n_wide), node, page, node.depth + 1)
+        node.children[run, child.seen] = child
+        node.holders += 1
+        return child
+
+    def _take(self, n: int) -> list[int]:
+        """``n`` free pages, that follow each other where there are such."""
+        free = np.flatnonzero(self._free)
+        assert n <= len(free), f"{n} pages were asked for, but {len(free)} of {self.n_pages} are free"
+        follow = free[n - 1 :] - free[: len(free) - n + 1] == n - 1 if n > 1 else np.ones(1, bool)
+        first = int(follow.argmax())  # 0 where there are none
+        pages = free[first : first + n]
+        self._free[pages] = False
+        self._n_free -= n
+        found: list[int] = pages.tolist()
+        return found
+
+    def hold(self, node: Node) -> None:
+        """Need a node."""
+        node.holders += 1
+
+    def let_go(self, node: Node) -> None:
+        """Need a node no longer; what nobody holds is free."""
+        node.holders -= 1
+        while node.holders == 0 and node.parent is not None:
+            self._free[node.page] = True
+            self._n_free += 1
+            del node.parent.children[node.ids, node.seen]
+            node = node.parent
+            node.holders -= 1
+
+    def put_aside(self, node: Node, tail: Sequence[int], kv: Tensor, logits: Tensor) -> Stem:
+        """A stem; it holds its node."""
+        stem = Stem(node, tuple(tail), kv, logits)
+        self.hold(node)
+        self.n_stem_pages += stem.n_pages
+        return stem
+
+    def drop(self, stem: Stem) -> None:
+        """Let go of a stem."""
+        self.n_stem_pages -= stem.n_pages
+        self.let_go(stem.node)
+
+    # --- rows
+
+    def add(self, stem: Stem, n_wide: int, n_most: int) -> None:
+        """Start the next row from a stem; it may come to ``n_most`` tokens in all."""
+        row, n = self.n_rows, len(stem.tail)
+        self.n_rows += 1
+        self.hold(stem.node)
+        self._nodes[row], self._n_wide[row] = stem.node, n_wide
+        self._lengths[row] = stem.node.depth * PAGE + n
+        self._promised[row] = n_most // PAGE - stem.node.depth
+        self._tail_ids[row, :n] = stem.tail
+        self.tails[:, :, row, :, :n] = stem.kv
+        self.tails[:, :, row, :, n:] = 0  # what does not count must be finite
+        self._set(row)
+
+    def aside(self, row: int, logits: Tensor) -> Stem:
+        """A stem of what a row holds."""
+        if self._full(row):
+            self._settle(row)
+        n = int(self._lengths[row]) % PAGE
+        kv = self.tails[:, :, row, :, :n].clone()
+        return self.put_aside(self._nodes[row], self._tail_ids[row, :n].tolist(), kv, logits)
+
+    def remove(self, row: int) -> None:
+        """Let go of a row; the last row takes its place."""
+        self.let_go(self._nodes[row])
+        self.n_rows -= 1
+        last = self.n_rows
+        if row != last:
+            self._nodes[row], self._ends[row] = self._nodes[last], self._ends[last]
+            for column in (self._n_wide, self._promised, self._lengths, self._tail_ids, self._table):
+                column[row] = column[last]
+            self.tails[:, :, row] = self.tails[:, :, last]
+        self._plan = None
+
+    def _set(self, row: int) -> None:
+        """Write the pages of a row into the table."""
+        path, n_wide = self._nodes[row].path(), self._n_wide[row] * PER_WIDE
+        self._ends[row] = path[n_wide - 1] if n_wide else None
+        narrow = [node.page for node in path[n_wide:]]
+        self._widen(len(narrow))
+        self._table[row] = -1
+        self._table[row, : len(narrow)] = narrow
+        self._plan = None
+
+    def _widen(self, n_columns: int) -> None:
+        if (more := n_columns - self._table.shape[1]) > 0:
+            self._table = np.pad(self._table, ((0, 0), (0, max(more, n_columns // 2))), constant_values=-1)
+
+    def _full(self, row: int) -> bool:
+        return bool(self._lengths[row] == (self._nodes[row].depth + 1) * PAGE)
+
+    def _settle(self, row: int) -> None:
+        """Make a node of a full tail."""
+        node, n_wide = self._nodes[row], int(self._n_wide[row])
+        run = tuple(self._tail_ids[row].tolist())
+        child = node.children.get((run, min(node.depth // PER_WIDE, n_wide)))
+        if child is None:
+            (page,) = self._take(1)
+            child = self._child(node, run, n_wide, page)
+            self.pages[:, :, :, page] = self.tails[:, :, row]
+        self._promised[row] -= 1
+        assert self._promised[row] >= 0, f"row {row} takes more pages than it was promised"
+        self.hold(child)
+        self.let_go(node)
+        self._nodes[row] = child
+        column = child.depth - 1 - n_wide * PER_WIDE
+        self._widen(column + 1)
+        self._table[row, column] = child.page
+        self._plan = None
+
+    def attend(self, ids: Sequence[int]) -> Attend:
+        """How the next token of each row, ``ids``, attends over its path. The result takes any more rows as padding."""
+        n = self.n_rows
+        assert len(ids) == n
+        for row in np.flatnonzero(self._lengths[:n] == PAGE * (self._depths(n) + 1)):
+            self._settle(int(row))
+        offsets = self._lengths[:n] % PAGE
+        self._tail_ids[np.arange(n), offsets] = ids
+        self._lengths[:n] += 1
+        if self._plan is None or self._plan[0] != n:
+            used = int((self._table[:n] >= 0).sum(1).max(initial=0))
+            self._plan = n, Plan.of(self._wide(n), self._table[:n, :used], self.device)
+        plan, heads = self._plan[1], self.tails.shape[3]
+        at = torch.from_numpy(offsets).to(self.device)
+        bias = torch.zeros(n, PAGE, device=self.device)
+        bias = bias.masked_fill_(torch.arange(PAGE, device=self.device) > at[:, None], float("-inf"))[:, None, None]
+        spots = torch.arange(n * heads, device=self.device) * PAGE + at.repeat_interleave(heads)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = kv[layer, 0], kv[layer, 1]  # (kv_heads, pages, PAGE, head_dim)
-            keys[:, page, offset], values[:, page, offset] = k[:n].transpose(0, 1), v[:n].transpose(0, 1)
-            queries = q[:n].view(n, k.shape[1], -1, q.shape[2]).transpose(0, 1)  # the heads of a group share their keys
-            return F.pad(shared(queries.contiguous(), keys, values, plan), (0, 0, 0, len(q) - n))
+            tails = Keys(self.tails[layer, 0, :n], self.tails[layer, 1, :n])  # (n, kv_heads, PAGE, head_dim)
+            for kept, new in zip(tails, (k, v), strict=True):
+                kept.view(-1, new.shape[2]).index_copy_(0, spots, new[:n].reshape(n * heads, -1))
+            keys, queries = Keys(self.pages[layer, 0], self.pages[layer, 1]), q[:n].view(n, heads, -1, q.shape[2])
+            done = self._attend(queries, keys, tails, bias, plan)
+            return torch.cat((done, done.new_zeros(len(q) - n, done.shape[1]))) if len(q) > n else done
 
         return attend
 
-    def _extend(self, index: int) -> None:
-        row = self._rows[index]
-        assert row.promised > 0, f"row {index} was promised no more than {len(row.leaf)} pages"
-        row.leaf += self.pages.take(1)
-        row.promised -= 1
-        self._promised -= 1
-        self._table[index, self._first[index] + len(row.leaf) - 1] = row.leaf[-1]
-        self._plan = None
+    def _depths(self, n: int) -> Ints:
+        return np.fromiter((node.depth for node in self._nodes[:n]), np.int64, n)
 
     def _wide(self, n: int) -> list[Wide]:
-        by_prompt: dict[int, list[int]] = {}
-        for index, row in enumerate(self._rows[:n]):
-            if row.prompt.n_wide:
-                by_prompt.setdefault(id(row.prompt), []).append(index)
-        found = [(self._rows[rows[0]].prompt, rows) for rows in by_prompt.values()]
-        return [Wide(torch.tensor(p.pages[: p.n_wide]), torch.tensor(rows)) for p, rows in found]
+        """The wide pieces of the first rows: those of a path in its order."""
+        by_end: dict[Node, list[int]] = {}
+        for row, end in enumerate(self._ends[:n]):
+            if end is not None:
+                by_end.setdefault(end, []).append(row)
+        paths = {end: end.path() for end in by_end}
+        found, todo = [], [(list(by_end), PER_WIDE)]
+        while todo:
+            ends, stop = todo.pop(0)
+            below: dict[Node, list[Node]] = {}
+            for end in ends:
+                if end.depth >= stop:
+                    below.setdefault(paths[end][stop - 1], []).append(end)
+            for some in below.values():
+                path, to = paths[some[0]], stop
+                while all(e.depth >= (more := to + PER_WIDE) and paths[e][more - 1] is path[more - 1] for e in some):
+                    to = more
+                rows = sorted(row for e in some for row in by_end[e])
+                found.append(Wide.of([node.page for node in path[stop - PER_WIDE : to]], rows, n, self.device))
+                todo.append((some, to + PER_WIDE))
+        return found
 
-    def check(self, prompts: Iterable[Prompt], held: Iterable[Sequence[int]]) -> None:
-        """Raise ``AssertionError`` unless every page is owned by these prompts, held leaves and the rows, or is free."""
-        owned = Counter(page for leaf in held for page in leaf)
-        users = Counter(id(row.prompt) for row in self._rows)
-        for prompt in prompts:
-            owned.update(prompt.pages)
-            assert users[id(prompt)] == prompt.users, f"{users[id(prompt)]} rows, but {prompt.users} users were counted"
-        for row in self._rows:
-            owned.update(row.leaf)
-        self.pages.check(owned)
-        promised = sum(row.promised for row in self._rows)
-        assert self._promised == promised, f"{promised} pages are promised, but {self._promised} were counted"
-        assert self.fits(0), f"{self.pages.n_used} pages in use and {promised} promised, of {self.pages.most}"
+    # --- the law
+
+    def nodes(self) -> Iterator[Node]:
+        """All nodes but the root."""
+        todo = list(self.root.children.values())
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += node.children.values()
+
+    def check(self, stems: Iterable[Stem]) -> None:
+        """Raise ``AssertionError`` unless every page is owned by one node that is held, or is free."""
+        owned = Counter(node.page for node in self.nodes())
+        for page, free in enumerate(self._free.tolist()):
+            assert owned[page] == (not free), (
+                f"page {page} has {owned[page]} owners; it is {'' if free else 'not '}free"
+            )
+        assert self._n_free == int(self._free.sum()), f"{self._free.sum()} pages are free, but {self._n_free} counted"
+        stems = list(stems)
+        holders = Counter(id(node) for node in [*self._nodes[: self.n_rows], *(s.node for s in stems)])
+        holders.update(id(node.parent) for node in self.nodes())
+        for node in [self.root, *self.nodes()]:
+            assert node.holders == holders[id(node)], (
+                f"{holders[id(node)]} hold a node, but {node.holders} were counted"
+            )
+            assert node.holders or node is self.root, "a node that nobody holds is not free"
+        n_stem_pages = sum(s.n_pages for s in stems)
+        assert self.n_stem_pages == n_stem_pages, f"stems take {n_stem_pages} pages, but {self.n_stem_pages} counted"
+        assert self.fits(0), (
+            f"{self.n_used} pages in use, {self._promised[: self.n_rows].sum()} promised, of {self.n_pages}"
+        )

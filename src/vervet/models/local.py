@@ -192,7 +192,7 @@ class LocalModel:
             if len(ids) < (1 if self._valued else 2):
                 scores.append(Score(not_judged="one token, with nothing before it" if ids else "the text is empty"))
             elif self._valued:
-                scores.append(Score(value=float(engine.llama.prefill(ids).logits[0])))
+                scores.append(Score(value=float(engine.llama.logits(ids)[-1, 0])))
             else:
                 scores.append(Score(value=float(engine.llama.logprobs(ids).double().mean())))
         return scores

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Mistake, ModelError
+from ..rules.cut import LowConfidence
 from ..types import Bill, Delivery, Endings, Question, Sample, Stream, Trace
 from .endings import ending, shown, truncated
 from .live import Token
@@ -49,31 +51,41 @@ class Plan:
         raw = is_raw(self.question)
         return Reading(self.codec, not raw and self.codec.thinks(self.prompt), raw)
 
-    def sequence(self, index: int, known: Sequence[int], watch: Callable[[Running], bool] | None) -> Running:
-        """What the engine is asked for."""
+    def sequence(self, index: int, known: Trace | None, watch: Callable[[Running], bool] | None) -> Running:
+        """What the engine is asked for; ``known``: what the sample begins with."""
         from ..engine import Sampling
         from ..engine import Sequence as Running
 
         q, e = self.question, self.endings
         assert e.max_tokens is not None
-        sampling = Sampling(
-            temperature=1.0 if q.temperature is None else q.temperature,
-            top_p=1.0 if q.top_p is None else q.top_p,
-            top_k=q.top_k,
-            min_p=q.min_p or 0.0,
-        )
-        return Running(
+        running = Running(
             prompt=self.prompt,
             seed=self.stream.at(index).seed,
             limit=e.max_tokens,
-            sampling=sampling,
+            sampling=Sampling(
+                temperature=1.0 if q.temperature is None else q.temperature,
+                top_p=1.0 if q.top_p is None else q.top_p,
+                top_k=q.top_k,
+                min_p=q.min_p or 0.0,
+            ),
             stop_ids=self.codec.stop_ids,
             min_tokens=e.min_tokens,
-            known=tuple(known),
             k=self.k,
             top=self.top or 0,
+            keep=True,
+            cut=e.cut if isinstance(e.cut, LowConfidence) else None,
             watch=watch,
+            ids=array("i") if known is None else known.ids[:],
         )
+        if (
+            known is not None
+            and known.logprob
+            and known.topk
+            and known.entropy
+            and (known.k, known.source) == (self.k, "raw")
+        ):
+            running.logprob, running.topk, running.entropy = known.logprob[:], known.topk[:], known.entropy[:]
+        return running
 
 
 class _Job:
@@ -82,18 +94,19 @@ class _Job:
     def __init__(self, plan: Plan, index: int, so_far: Sample | None) -> None:
         self.plan, self.index, self.so_far = plan, index, so_far
         self._n_told = 0
-        ids = list(so_far.trace.ids) if so_far is not None and so_far.trace is not None else []
-        while ids and ids[-1] in plan.codec.stop_ids:  # only where min_tokens forbids the end
-            ids.pop()
+        known = None if so_far is None else so_far.trace
+        while known and known.ids[-1] in plan.codec.stop_ids:  # only where min_tokens forbids the end
+            known = known.first(len(known) - 1)
         self._reading = plan.reading()
-        watched = plan.endings.stop or plan.endings.cut is not None
-        self.running = plan.sequence(index, ids, self._fires if watched else None)
+        self._watches_cut = not isinstance(plan.endings.cut, LowConfidence | None)  # the engine does that one itself
+        watched = plan.endings.stop or self._watches_cut
+        self.running = plan.sequence(index, known, self._fires if watched else None)
 
     def _fires(self, running: Running) -> bool:
-        e, reading = self.plan.endings, self._reading
+        e, reading = self.plan.endings, self._read(before=1)
         n_before = len(reading.text)
         reading.feed(running.ids[-1])
-        if e.cut is None and not any(reading.text.find(s, max(0, n_before - len(s) + 1)) >= 0 for s in e.stop):
+        if not self._watches_cut and not any(reading.text.find(s, max(0, n_before - len(s) + 1)) >= 0 for s in e.stop):
             return False  # the common case, without making a sample of it
         return ending(self._whole(), e, checked=len(running.ids) - 1) is not None
 
@@ -107,9 +120,9 @@ class _Job:
             yield Token(self.index, r.ids[t], r.logprob[t], text, thinking, r.likeliest[t] if r.top else ())
         self._n_told = len(r.ids)
 
-    def _read(self) -> Reading:
-        """The reading, after all that was computed."""
-        for token in self.running.ids[len(self._reading.ends) :]:
+    def _read(self, before: int = 0) -> Reading:
+        """The reading, after all that was computed but the last tokens, ``before`` of them."""
+        for token in self.running.ids[len(self._reading.ends) : len(self.running.ids) - before]:
             self._reading.feed(token)
         return self._reading
 
@@ -128,7 +141,7 @@ class _Job:
 
     def delivery(self, prompt_tokens: int) -> Delivery | None:
         """The sample as its endings show it, open where none fired; None where nothing was computed."""
-        n_new = max(0, len(self.running.ids) - len(self.running.known))
+        n_new = len(self.running.ids) - self.running.n_known
         whole = self._whole()
         at = ending(whole, self.plan.endings)
         if at is not None:
