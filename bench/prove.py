@@ -17,12 +17,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from bench import faults, http, limits, spine
+from bench import engine, faults, http, limits, spine
 from bench.standard import FULL, QUICK, ROOT, Size, checkpoint_digest
 
 CLAIMS = ROOT / "bench" / "claims.jsonl"
 RESULTS = ROOT / "bench" / "results.jsonl"
-MEASURES = {**spine.MEASURES, **http.MEASURES, **faults.MEASURES, **limits.MEASURES}
+MEASURES = {**spine.MEASURES, **http.MEASURES, **faults.MEASURES, **limits.MEASURES, **engine.MEASURES}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

