@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-PAGE = 64  # keys in a page
+PAGE = 128  # keys in a page
 WIDE = 512  # keys in a wide piece
 GROUP = 16  # rows whose queries are multiplied with a page at once
 _SMALL = 16**3  # multiplications in a product that torch hands to no library
@@ -44,23 +44,26 @@ class Keys(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wide:
-    """Wide pieces that the same rows share: ``pages`` (a multiple of ``WIDE / PAGE``), seen by ``rows`` (None: by all)."""
+    """Pieces of ``length`` keys, ``WIDE`` or ``PAGE``, in ``pages`` that the same ``rows`` see (None: all)."""
 
     pages: Tensor
     rows: Tensor | None
     first: int | None  # the first page where they follow each other in memory
+    length: int
 
     @classmethod
-    def of(cls, pages: Sequence[int], rows: Sequence[int], n: int, device: torch.device | str = "cpu") -> Wide:
-        """Wide pieces in ``pages`` that ``rows`` of ``n`` see."""
+    def of(
+        cls, pages: Sequence[int], rows: Sequence[int] | None, length: int = WIDE, device: torch.device | str = "cpu"
+    ) -> Wide:
+        """Pieces in ``pages`` that ``rows`` see."""
         run = list(pages) == list(range(pages[0], pages[0] + len(pages)))
-        seen = None if len(rows) == n else torch.tensor(rows, device=device)
-        return cls(torch.tensor(pages, device=device), seen, pages[0] if run else None)
+        seen = None if rows is None else torch.tensor(rows, device=device)
+        return cls(torch.tensor(pages, device=device), seen, pages[0] if run else None, length)
 
     def read(self, x: Tensor) -> Tensor:
-        """Keys or values of one head (pages, PAGE, head_dim) as (pieces, WIDE, head_dim)."""
-        some = x.index_select(0, self.pages) if self.first is None else x[self.first : self.first + len(self.pages)]
-        return some.view(-1, WIDE, x.shape[-1])
+        """Keys or values (heads, pages, PAGE, head_dim) as (heads, pieces * length, head_dim)."""
+        some = x.index_select(1, self.pages) if self.first is None else x[:, self.first : self.first + len(self.pages)]
+        return some.flatten(1, 2)
 
 
 class _Part(NamedTuple):
@@ -82,7 +85,7 @@ class _Products:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What each of ``n`` rows attends over: the wide pieces that name it, its row of ``table``, its tail.
+    """What each of ``n`` rows attends over: the pieces of ``wide`` that name it, its row of ``table``, its tail.
 
     ``table`` (n, most): page numbers, in the order of the path, -1 where there is none. The rest says which products
     ``shared`` makes for the pages, and where each row finds its pieces among their outcomes.
@@ -96,6 +99,9 @@ class Plan:
     @classmethod
     def of(cls, wide: Sequence[Wide], table: Ints, device: torch.device | str = "cpu") -> Plan:
         """Group the rows that have a page in common. Costs some sorting of the table."""
+        common = int((table == table[0]).all(0).cumprod().sum()) if table[0].min(initial=0) >= 0 else 0
+        if common:
+            wide, table = [*wide, Wide.of(table[0, :common].tolist(), None, PAGE, device)], table[:, common:]
         rows, cols = np.nonzero(table >= 0)
         pages = table[rows, cols]
         by_page = np.argsort(pages, kind="stable")
@@ -141,9 +147,9 @@ def piece(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple[
     scores = torch.bmm(q, k.transpose(1, 2)).float()
     if bias is not None:
         scores.view(len(bias), -1, *scores.shape[1:]).add_(bias)
-    peak = scores.amax(-1)
     weights = scores.softmax(-1)
-    return torch.bmm(weights.to(v.dtype), v), peak - weights.amax(-1).log_()  # the greatest weight is 1 / sum
+    o = torch.bmm(weights.to(v.dtype), v)
+    return o, scores.amax(-1).sub_(weights.amax(-1).log_())  # the greatest weight is 1 / sum
 
 
 def _join(parts: Sequence[_Part], n: int) -> Tensor:
@@ -160,28 +166,31 @@ def _join(parts: Sequence[_Part], n: int) -> Tensor:
     shares = iter(share[..., None])
     for p in parts:
         for o, s in zip(p.o.unbind(1), shares, strict=False):
-            if p.rows is None:
-                joined += o * s
-            elif isinstance(p.rows, slice):
-                joined[:, p.rows] += o * s[:, p.rows]
+            if isinstance(p.rows, Tensor):
+                some = joined.index_select(1, p.rows).addcmul_(o, s.index_select(1, p.rows))
+                joined.index_copy_(1, p.rows, some)
             else:
-                joined.index_add_(1, p.rows, o * s.index_select(1, p.rows))
+                rows = slice(None) if p.rows is None else p.rows
+                joined[:, rows].addcmul_(o, s[:, rows])
     return joined.transpose(0, 1).reshape(n, -1)
 
 
 def _wides(q: Tensor, keys: Keys, wide: Wide) -> _Part:
-    """Queries (kv_heads, n, group, head_dim) over wide pieces."""
+    """Queries (kv_heads, n, group, head_dim) over the pieces that some or all of them see."""
     queries = q if wide.rows is None else q.index_select(1, wide.rows)
     heads, n, group, dim = queries.shape
-    at_once = max(1, _SCORES // (n * group * WIDE))
+    flat, k, v = queries.reshape(heads, n * group, dim), wide.read(keys.k), wide.read(keys.v)
+    n_pieces = k.shape[1] // wide.length
+    if heads * n_pieces * n * group * wide.length <= 2 * _SCORES:  # one product of all, for a copy of the keys
+        flat = flat[:, None].expand(-1, n_pieces, -1, -1).reshape(-1, n * group, dim)
+        o, lse = piece(flat, *(x.reshape(-1, wide.length, dim) for x in (k, v)))
+        return _Part(o.view(heads, -1, n, group, dim), lse.view(heads, -1, n, group), wide.rows)
+    at_once = max(1, _SCORES // (n * group * wide.length))
     done = []
-    for h in range(heads):
-        flat = queries[h].reshape(1, n * group, dim)
-        k, v = wide.read(keys.k[h]), wide.read(keys.v[h])
-        for i in range(0, len(k), at_once):
-            some = k[i : i + at_once]
-            done.append(piece(flat.expand(len(some), -1, -1), some, v[i : i + at_once]))
-    o, lse = (torch.cat(x) if len(done) > 1 else x[0] for x in zip(*done, strict=True))
+    for h in range(heads):  # a product for some pieces of each head
+        pairs = zip(*(torch.split(x[h].view(n_pieces, -1, dim), at_once) for x in (k, v)), strict=True)
+        done += [piece(flat[h].expand(len(some), -1, -1), some, values) for some, values in pairs]
+    o, lse = (torch.cat(x) for x in zip(*done, strict=True))
     return _Part(o.view(heads, -1, n, group, dim), lse.view(heads, -1, n, group), wide.rows)
 
 
@@ -206,7 +215,7 @@ def shared(q: Tensor, keys: Keys, tails: Keys, bias: Tensor, plan: Plan) -> Tens
     a row's tail holds none. Returns (n, kv_heads * group * head_dim).
     """
     n, heads, group, dim = q.shape
-    k, v = (x.reshape(n * heads, PAGE, dim) for x in tails)
+    k, v = (x.view(n * heads, PAGE, dim) for x in tails)
     o, lse = piece(q.reshape(n * heads, group, dim), k, v, bias)
     if not plan.wide and not plan.columns:
         return o.view(n, -1)
@@ -252,14 +261,7 @@ def causal(q: Tensor, before: Sequence[_Part], own: Keys, first: int) -> Tensor:
     return _join(parts, n).to(q.dtype)
 
 
-def seen(q: Tensor, keys: Keys, wide: Wide | None, pages: Tensor) -> list[_Part]:
-    """What queries (n, kv_heads, group, head_dim) get from wide pieces and pages that all of them see."""
+def seen(q: Tensor, keys: Keys, pieces: Sequence[Wide]) -> list[_Part]:
+    """What queries (n, kv_heads, group, head_dim) get from pieces that all of them see."""
     across = q.transpose(0, 1).contiguous()
-    parts = [] if wide is None else [_wides(across, keys, wide)]
-    if len(pages):
-        heads, n, group, dim = across.shape
-        k, v = (x.index_select(1, pages).view(-1, PAGE, dim) for x in keys)
-        flat = across.view(heads, 1, n * group, dim).expand(-1, len(pages), -1, -1).reshape(len(k), -1, dim)
-        o, lse = piece(flat, k, v)
-        parts.append(_Part(o.view(heads, -1, n, group, dim), lse.view(heads, -1, n, group), None))
-    return parts
+    return [_wides(across, keys, wide) for wide in pieces]

@@ -178,6 +178,8 @@ class Engine:
         stem = self._stems.get(path) if told else None
         if stem is None:
             stem = self._run(s, path, told)
+            if path in self._stems:
+                self._tree.drop(self._stems[path])
         self._stems[path] = stem
         self._stems.move_to_end(path)
         self._crop()
@@ -227,4 +229,4 @@ class Engine:
         ids = [s.ids[-1] for s in live]
         self.n_computed += len(ids)
         hidden = self.llama.hidden(ids, [s.length - 1 for s in live], self._tree.attend(ids))
-        return self.llama.head(hidden)[: len(ids)]
+        return self.llama.head(hidden)

@@ -4,7 +4,7 @@ RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or untied embed
 differ by what their ``Config`` says, not by code of their own. Knows nothing of sampling, memory, slots or queues:
 where keys and values lie is the affair of the ``attend`` that it is given.
 
-Every reduction keeps its order whatever the other rows are: rows come in multiples of ``ROWS``, keys are summed in
+Every reduction keeps its order whatever the other rows are: matrices see to that (``matrix``), keys are summed in
 pieces that the row alone decides (``attention``), and the last linear layer runs in float32.
 """
 
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from .attention import Attend
 from .config import Config
+from .matrix import Matrix
 from .weights import Weights
 
-ROWS = 16  # float32 products of 1 to 3 rows are summed in another order than those of more
 SPAN = 256  # tokens whose logits are in memory at once where a whole text is rated
 
 
@@ -40,15 +40,14 @@ def round_up(n: int, multiple: int) -> int:
 class Layer:
     """The weights of one layer; those that share an input lie in one matrix."""
 
-    attention_norm: Tensor  # (hidden)
-    qkv: Tensor  # ((heads + 2 kv_heads) * head_dim, hidden)
-    out: Tensor  # (hidden, heads * head_dim)
+    attention_norm: Tensor  # (hidden), float32 as all norms
+    qkv: Matrix  # ((heads + 2 kv_heads) * head_dim, hidden)
+    out: Matrix  # (hidden, heads * head_dim)
     mlp_norm: Tensor  # (hidden)
-    gate_up: Tensor  # (2 * inner, hidden)
-    down: Tensor  # (hidden, inner)
-    qkv_bias: Tensor | None = None  # ((heads + 2 kv_heads) * head_dim)
-    q_norm: Tensor | None = None  # (head_dim)
-    k_norm: Tensor | None = None  # (head_dim)
+    gate_up: Matrix  # (2 * inner, hidden)
+    down: Matrix  # (hidden, inner)
+    q_norm: Tensor | None  # (head_dim)
+    k_norm: Tensor | None  # (head_dim)
 
     @classmethod
     def from_weights(
@@ -62,22 +61,23 @@ class Layer:
 
         qkv = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         return cls(
-            attention_norm=of("input_layernorm"),
-            qkv=of(*qkv),
-            out=of("self_attn.o_proj"),
-            mlp_norm=of("post_attention_layernorm"),
-            gate_up=of("mlp.gate_proj", "mlp.up_proj"),
-            down=of("mlp.down_proj"),
-            qkv_bias=of(*qkv, kind="bias") if config.qkv_bias else None,
-            q_norm=of("self_attn.q_norm") if config.qk_norm else None,
-            k_norm=of("self_attn.k_norm") if config.qk_norm else None,
+            attention_norm=of("input_layernorm").float(),
+            qkv=Matrix(of(*qkv), of(*qkv, kind="bias") if config.qkv_bias else None),
+            out=Matrix(of("self_attn.o_proj")),
+            mlp_norm=of("post_attention_layernorm").float(),
+            gate_up=Matrix(of("mlp.gate_proj", "mlp.up_proj")),
+            down=Matrix(of("mlp.down_proj")),
+            q_norm=of("self_attn.q_norm").float() if config.qk_norm else None,
+            k_norm=of("self_attn.k_norm").float() if config.qk_norm else None,
         )
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: ``x`` (n, heads, head_dim), ``cos`` and ``sin`` (n, 1, head_dim / 2), in float32."""
-    left, right = x.float().chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x.dtype)
+    """Rotary positions: ``x`` (n, heads, head_dim); ``cos`` and ``sin`` (n, heads or 1, head_dim), float32, the first half
+    of ``sin`` negated, as it turns the second half of ``x``.
+    """
+    turned = x * cos
+    return turned.addcmul_(x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
 
 
 class Llama:
@@ -89,54 +89,68 @@ class Llama:
         self.config, self.dtype, self.device = config, dtype, device
         self._embed = weights["model.embed_tokens.weight"].to(device, dtype)  # (vocab, hidden)
         self._layers = [Layer.from_weights(config, weights, i, dtype, device) for i in range(config.layers)]
-        self._norm = weights["model.norm.weight"].to(device, dtype)
+        self._norm = weights["model.norm.weight"].to(device, dtype).float()
+        self._eps = torch.tensor(config.eps, device=device)
         head = "score.weight" if config.valued else "model.embed_tokens.weight" if config.tied else "lm_head.weight"
-        self._head = weights[head].to(device, dtype).float()  # (vocab, hidden), or (1, hidden) where it gives a value
+        self._head = Matrix(weights[head].to(device, dtype).float())  # (vocab, hidden), or (1, hidden) for a value
         angles = torch.outer(torch.arange(config.context).float(), config.rope.frequencies(config.head_dim))
-        self._turns = torch.stack((angles.cos(), angles.sin()))[:, :, None].to(device)  # (2, context, 1, head_dim / 2)
+        cos, sin = angles.cos(), angles.sin()
+        turns = torch.stack((torch.cat((cos, cos), 1), torch.cat((-sin, sin), 1)))
+        self._turns = turns[:, :, None].to(device)  # (2, context, 1, head_dim)
+        scales = [config.head_dim**-0.5] * config.heads + [1.0] * config.kv_heads  # queries come scaled
+        self._scales = torch.tensor(scales, device=device)[:, None]
 
     @torch.inference_mode()
     def hidden(self, ids: Sequence[int], positions: Sequence[int], attend: Attend) -> Tensor:
-        """The last hidden states of tokens at their positions, (rows, hidden): rows that nobody owns come last.
+        """The last hidden states (n, hidden) of ``n`` tokens at their positions.
 
         ``attend`` gets queries that are scaled, and keys and values that are to be kept.
         """
-        c, n = self.config, round_up(len(ids), ROWS)
-        padding = [0] * (n - len(ids))
-        turns = self._turns[:, torch.tensor([*positions, *padding], device=self.device)]
-        turns_q = turns * c.head_dim**-0.5
-        widths = [c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim]
-        x = self._embed[torch.tensor([*ids, *padding], device=self.device)]
+        c, n = self.config, len(ids)
+        turns = self._turns[:, torch.tensor(positions, device=self.device)]
+        turns = turns * self._scales  # (2, rows, heads + kv_heads, head_dim)
+        x = self._embed[torch.tensor(ids, device=self.device)]
         for i, layer in enumerate(self._layers):
-            qkv = F.linear(self._normed(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
-            q, k, v = torch.split(qkv, widths, dim=-1)
-            q, k = q.view(n, c.heads, c.head_dim), k.view(n, c.kv_heads, c.head_dim)
+            qkv = layer.qkv(self._normed(x, layer.attention_norm)).view(n, -1, c.head_dim)
+            qk, v = qkv[:, : -c.kv_heads], qkv[:, -c.kv_heads :]
             if layer.q_norm is not None and layer.k_norm is not None:
-                q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
-            q, k = rotate(q, *turns_q), rotate(k, *turns)
-            x = x + F.linear(attend(i, q, k, v.view(n, c.kv_heads, c.head_dim)), layer.out)
-            gate, up = F.linear(self._normed(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+                q, k = self._normed(qk[:, : c.heads], layer.q_norm), self._normed(qk[:, c.heads :], layer.k_norm)
+                qk = torch.cat((q, k), 1)
+            qk = rotate(qk, *turns)
+            x = x + layer.out(attend(i, qk[:, : c.heads], qk[:, c.heads :], v))
+            gate, up = layer.gate_up(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
         return self._normed(x, self._norm)
 
     @torch.inference_mode()
-    def head(self, hidden: Tensor) -> Tensor:
-        """Raw logits (rows, vocab), float32, of hidden states; at least ``ROWS`` of them, where bits matter."""
-        return F.linear(hidden.float(), self._head)
+    def try_layer(self, n: int) -> None:
+        """Run the products of the first layer on ``n`` rows, for somebody who measures."""
+        layer, x = self._layers[0], self._embed[torch.zeros(n, dtype=torch.int64, device=self.device)]
+        layer.qkv(x)
+        gate, up = layer.gate_up(x).chunk(2, dim=-1)
+        layer.down(F.silu(gate) * up)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.config.eps)
+        """RMSNorm over the last dimension, in float32; ``weight`` float32."""
+        exact = x.float()
+        size = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
+        scale = torch.addcmul(self._eps, size, size, value=1 / x.shape[-1]).rsqrt_()
+        return (exact * scale).mul_(weight).to(x.dtype)
+
+    @torch.inference_mode()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Raw logits (rows, vocab), float32, of hidden states."""
+        return self._head(hidden.float())
 
     def _all_hidden(self, ids: Sequence[int]) -> Tensor:
         """Hidden states (tokens, hidden) of a text that is run alone."""
-        n = len(ids)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
             o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=1.0)
             return o[0].transpose(0, 1).flatten(1)
 
-        return self.hidden(ids, range(n), attend)[:n]
+        return self.hidden(ids, range(len(ids)), attend)
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .attention import PAGE, WIDE, Attend, Keys, Wide, causal, seen
-from .llama import ROWS, SPAN, Llama, round_up
+from .llama import SPAN, Llama, round_up
 from .sampling import Figures, figures
 from .tree import PER_WIDE, Node, Stem, Tree
 
@@ -22,17 +22,16 @@ def _attend(tree: Tree, node: Node, n_wide: int, scratch: Tensor, first: int, n:
     """How the ``n`` tokens of a span attend: over the path of a node and ``scratch``, where the first is at ``first``."""
     pages = [x.page for x in node.path()]
     n_wide = min(len(pages) // PER_WIDE, n_wide) * PER_WIDE
-    wide = Wide.of(pages[:n_wide], range(n), n, tree.device) if n_wide else None
-    narrow = torch.tensor(pages[n_wide:], dtype=torch.int64, device=tree.device)
+    parts = ((pages[:n_wide], WIDE), (pages[n_wide:], PAGE))
+    pieces = [Wide.of(some, None, length, tree.device) for some, length in parts if some]
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         own = Keys(scratch[layer, 0], scratch[layer, 1])  # (kv_heads, length, head_dim)
         for kept, new in zip(own, (k, v), strict=True):
-            kept[:, first : first + n] = new[:n].transpose(0, 1)
-        queries = q[:n].view(n, k.shape[1], -1, q.shape[2])
-        before = seen(queries, Keys(tree.pages[layer, 0], tree.pages[layer, 1]), wide, narrow)
-        done = causal(queries, before, own, first)
-        return torch.cat((done, done.new_zeros(len(q) - n, done.shape[1])))
+            kept[:, first : first + n] = new.transpose(0, 1)
+        queries = q.reshape(n, k.shape[1], -1, q.shape[2])
+        before = seen(queries, Keys(tree.pages[layer, 0], tree.pages[layer, 1]), pieces)
+        return causal(queries, before, own, first)
 
     return attend
 
@@ -58,12 +57,10 @@ def prefill(
         for first in range(max(at, told - 1), min(end, len(ids) - 1), SPAN):
             last = min(first + SPAN, end, len(ids) - 1)
             after = torch.tensor(ids[first + 1 : last + 1], device=llama.device)
-            logits = llama.head(hidden[(first - at) // ROWS * ROWS : round_up(last - at, ROWS)])
-            some = logits[(first - at) % ROWS :][: last - first]
-            found.append(figures(some, after, torch.full((len(after), 1), k, device=llama.device)))
+            logits = llama.head(hidden[first - at : last - at])
+            found.append(figures(logits, after, torch.full((len(after), 1), k, device=llama.device)))
         full = (end - base) // PAGE * PAGE
         node = tree.plant(node, ids[base : base + full], n_wide, scratch[:, :, :, :full])
         tail, at = scratch[:, :, :, full : end - base].clone(), end
-    last = (n - 1) // ROWS * ROWS
-    logits = llama.head(hidden[last : last + ROWS])[n - 1 - last]
+    logits = llama.head(hidden[-1:])[0]
     return tree.put_aside(node, ids[len(ids) - tail.shape[3] :], tail, logits), found

@@ -255,7 +255,7 @@ class Tree:
         self._plan = None
 
     def attend(self, ids: Sequence[int]) -> Attend:
-        """How the next token of each row, ``ids``, attends over its path. The result takes any more rows as padding."""
+        """How the next token of each row, ``ids``, attends over its path."""
         n = self.n_rows
         assert len(ids) == n
         for row in np.flatnonzero(self._lengths[:n] == PAGE * (self._depths(n) + 1)):
@@ -275,10 +275,9 @@ class Tree:
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             tails = Keys(self.tails[layer, 0, :n], self.tails[layer, 1, :n])  # (n, kv_heads, PAGE, head_dim)
             for kept, new in zip(tails, (k, v), strict=True):
-                kept.view(-1, new.shape[2]).index_copy_(0, spots, new[:n].reshape(n * heads, -1))
-            keys, queries = Keys(self.pages[layer, 0], self.pages[layer, 1]), q[:n].view(n, heads, -1, q.shape[2])
-            done = self._attend(queries, keys, tails, bias, plan)
-            return torch.cat((done, done.new_zeros(len(q) - n, done.shape[1]))) if len(q) > n else done
+                kept.view(-1, new.shape[2]).index_copy_(0, spots, new.reshape(n * heads, -1))
+            keys, queries = Keys(self.pages[layer, 0], self.pages[layer, 1]), q.reshape(n, heads, -1, q.shape[2])
+            return self._attend(queries, keys, tails, bias, plan)
 
         return attend
 
@@ -304,7 +303,8 @@ class Tree:
                 while all(e.depth >= (more := to + PER_WIDE) and paths[e][more - 1] is path[more - 1] for e in some):
                     to = more
                 rows = sorted(row for e in some for row in by_end[e])
-                found.append(Wide.of([node.page for node in path[stop - PER_WIDE : to]], rows, n, self.device))
+                pages = [node.page for node in path[stop - PER_WIDE : to]]
+                found.append(Wide.of(pages, None if len(rows) == n else rows, WIDE, self.device))
                 todo.append((some, to + PER_WIDE))
         return found
 

@@ -50,12 +50,18 @@ class LocalModel:
     """A ``Model`` over a local folder (config.json, *.safetensors, tokenizer.json, a chat template).
 
     ``dtype``: "bfloat16" or "float32", None as shipped (another one is part of the name), where float16 is run as float32;
-    ``slots``: samples decoded at once; ``threads``: of the engine. A question's temperature counts as 1 where it is not set.
+    ``slots``: samples decoded at once; ``threads`` of the engine (None: as measuring says); ``max_tokens_kept``: tokens of
+    keys and values in memory (None: half of what is free, at most about a million tokens); ``device``: "cpu" or "cuda"
+    (None: CUDA where there is one). A question's temperature counts as 1 where it is not set. What was computed of a
+    sample stays in memory while there is room, so what continues it starts there.
     A folder whose architecture gives values (a reward model) rates texts and draws nothing.
     Raises ``MissingExtra`` without the extra ``local``, ``Mistake`` for a folder that lacks something.
     """
 
-    def __init__(self, folder: str | Path, *, dtype: str | None = None, slots: int = 256, threads: int = 2) -> None:
+    def __init__(
+        self, folder: str | Path, *, dtype: str | None = None, slots: int = 256, threads: int | None = None,
+        max_tokens_kept: int | None = None, device: str | None = None,
+    ) -> None:  # fmt: skip
         self.folder = Path(folder).resolve()
         for package in ("torch", "safetensors"):
             if importlib.util.find_spec(package) is None:
@@ -84,7 +90,7 @@ class LocalModel:
             context=self._context,
             stops_on_close=True,
         )
-        self._worker = Worker(lambda: _engine(self.folder, self._dtype, slots, threads))
+        self._worker = Worker(lambda: _engine(self.folder, self._dtype, slots, threads, max_tokens_kept, device))
 
     def count(self, question: Question) -> int:
         """The tokens of the prompt, exactly."""
@@ -219,7 +225,7 @@ def _weights_digest(folder: Path) -> str:
     return state.hexdigest()
 
 
-def _engine(folder: Path, dtype: str, slots: int, threads: int) -> Engine:
+def _engine(folder: Path, *how: Any) -> Engine:
     from ..engine import start
 
-    return start(folder, dtype, slots, threads)
+    return start(folder, *how)
