@@ -1,6 +1,6 @@
 """What ``bench.engine`` compares: one system at one point, each in a process of its own.
 
-python -m bench.engine_systems SYSTEM MODEL BATCH PREFIX [--new 128] [--threads N] [--limit 300]
+python -m bench.engine_systems SYSTEM MODEL BATCH PREFIX [--new 128] [--threads N] [--limit 20]
 
 prints one JSON line (``Row``). All systems run the same bfloat16 weights with the same number of threads and draw at
 temperature 1 from the whole vocabulary, without an early end:
@@ -365,7 +365,7 @@ def main() -> None:
     options.add_argument("prefix", type=int)
     options.add_argument("--new", type=int, default=128)
     options.add_argument("--threads", type=int, default=threads_here())
-    options.add_argument("--limit", type=float, default=300.0, help="seconds for a run of a row")
+    options.add_argument("--limit", type=float, default=20.0, help="seconds for a run of a row")
     args = options.parse_args()
     point = Point(args.system, args.model, args.batch, args.prefix, args.new)
     print(json.dumps(asdict(measure(point, args.threads, args.limit))))

@@ -176,6 +176,16 @@ def test_forks_are_bit_equal_to_samples_that_run_alone_and_compute_nothing_again
         assert columns(parent) == columns(run(Engine(llama), [fresh(parent)])[0])
 
 
+def test_only_what_runs_can_be_forked() -> None:
+    engine, waiting = Engine(random_llama(), 1), Sequence((7,), 5, 9)
+    engine.add(waiting)
+    with pytest.raises(Mistake, match="expected a sequence that runs"):
+        engine.fork(waiting, [waiting.heir(0, 9)])
+    run(engine, [])
+    with pytest.raises(Mistake, match="expected a sequence that runs"):
+        engine.fork(waiting, [waiting.heir(0, 9)])
+
+
 def test_what_ended_and_was_kept_is_continued_without_computing_it_again() -> None:
     llama, seen = random_llama(), []
     engine = Engine(llama, 8)

@@ -92,7 +92,10 @@ class Engine:
         """Queue sequences that continue a running one: they begin with the ids that it has so far (``Sequence.heir``).
 
         They come out as if each had run alone, but what is in memory is shared instead of computed again.
+        Raises ``Mistake`` where the sequence does not run.
         """
+        if sequence not in self._rows.live:
+            raise Mistake("expected a sequence that runs, but this one waits, has ended or was never added")
         self._keep(self._rows.live.index(sequence), _path(sequence), torch.cat(self._logits))
         for heir in heirs:
             self.add(heir)

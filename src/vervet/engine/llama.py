@@ -117,9 +117,9 @@ class Llama:
                 q, k = self._normed(qk[:, : c.heads], layer.q_norm), self._normed(qk[:, c.heads :], layer.k_norm)
                 qk = torch.cat((q, k), 1)
             qk = rotate(qk, *turns)
-            x = x + layer.out(attend(i, qk[:, : c.heads], qk[:, c.heads :], v))
+            x += layer.out(attend(i, qk[:, : c.heads], qk[:, c.heads :], v))
             gate, up = layer.gate_up(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
+            x += layer.down(F.silu(gate).mul_(up))
         return self._normed(x, self._norm)
 
     @torch.inference_mode()
