@@ -330,6 +330,21 @@ def test_weights_that_cannot_be_loaded(folder: Path, tmp_path: Path) -> None:
         draw(LocalModel(tmp_path), asked(), 1)
 
 
+def test_what_the_memory_cannot_hold_is_refused_and_other_calls_go_on(folder: Path) -> None:
+    small = LocalModel(folder, slots=1, max_tokens_kept=256)
+    question = asked()
+
+    async def both() -> Any:
+        tight, wide = Request(question, Endings(max_tokens=50)), Request(question, Endings())
+        async with small.draw(tight, stream(small, question), [0]) as fits:
+            with pytest.raises(Mistake, match=r"at most 1 pages of 128 tokens .* allow more tokens or ask for fewer"):
+                async with small.draw(wide, stream(small, question), [1]) as too_long:
+                    await anext(too_long)
+            return (await anext(fits)).outcome
+
+    assert asyncio.run(both()) == draw(LocalModel(folder), question, 1, max_tokens=50)[0]
+
+
 def test_a_call_of_nothing_ends(model: LocalModel) -> None:
     assert draw(model, asked(), 0).samples == {}
 

@@ -217,8 +217,12 @@ class LocalCall:
     # The engine's thread runs what follows, between two steps.
 
     def _begin(self, engine: Engine) -> None:
-        for running in self._jobs:
-            engine.add(running)
+        try:
+            for running in self._jobs:
+                engine.add(running)
+        except Mistake as error:  # too long for the memory: an affair of this call alone
+            self._cancel(engine)
+            self.hand_over(error)
 
     def _stop(self, engine: Engine) -> None:
         engine.remove(self._jobs)
