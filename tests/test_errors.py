@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 
 from vervet import errors
@@ -22,3 +23,9 @@ def test_the_exit_status_of_each_branch() -> None:
 
 def test_a_missing_extra_is_the_command_that_installs_it() -> None:
     assert "pip install 'vervet[local]'" in str(errors.MissingExtra("torch", "local"))
+
+
+def test_the_first_of_a_group_is_our_own_before_others() -> None:
+    assert doctest.testmod(errors).failed == 0
+    theirs = ExceptionGroup("tasks", [ExceptionGroup("inner", [ValueError("first")]), KeyError("second")])
+    assert repr(errors.first_of(theirs)) == "ValueError('first')"

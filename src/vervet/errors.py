@@ -92,3 +92,16 @@ class LimitReached(Stopped):
 
 class InBatch(Stopped):
     """What comes next waits in a batch file; nothing can be built on it yet. Operators let it pass."""
+
+
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended a group of tasks, out of its nested groups: the first of our own, else the first.
+
+    >>> first_of(ExceptionGroup("tasks", [ValueError("theirs"), ExceptionGroup("inner", [Mistake("ours")])]))
+    Mistake('ours')
+    """
+    group = errors.subgroup(VervetError) or errors
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import Mistake, VervetError
+from ..errors import Mistake, VervetError, first_of
 from ..llm import LLM
 from ..models import load
 from ..pool import open_pool
 from ..run.regrade import judging_world
-from ..run.waiting import first_of, wait
+from ..run.waiting import wait
 from ..scaling.intervals import accuracy
 from ..tasks.pairs import Graded, Pair, Pairs, grade_pairs, read_pairs
 from ..types import Spent

@@ -6,13 +6,13 @@ Knows the pool, the budgets, the roles and the models; knows no target, no task 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..budget import Budget, Meter, expect_prices
-from ..errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError
+from ..errors import LimitReached, Mistake, NothingDrawn, OverContext, Unsupported, VervetError, first_of
 from ..models.endings import truncated
 from ..prompts import role, roles
 from ..types import (
@@ -58,20 +58,6 @@ class Desk:
     uses: list[tuple[Use, Sample]] = field(default_factory=list)
     scores: dict[tuple[str, int], Score] = field(default_factory=dict)
     ended: str | None = None
-
-
-def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that ended a drawing, out of its group: our own before others, as itself."""
-    leaves = list(_leaves(errors))
-    return next((e for e in leaves if isinstance(e, VervetError)), leaves[0])
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +351,7 @@ class LLM:
                 finally:
                     drawing.close()
         except BaseExceptionGroup as errors:
-            raise _first_of(errors) from None
+            raise first_of(errors) from None
         finally:
             drawing.void_broken()
             transient = {i: f for i, f in drawing.failures.items() if f.kind == "transient"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batch import BatchFolder
 from ..budget import Purse, Wallet
-from ..errors import InBatch, LimitReached, ModelError, NothingDrawn, OverContext, VervetError
+from ..errors import InBatch, LimitReached, ModelError, NothingDrawn, OverContext, VervetError, first_of
 from ..llm import LLM, Desk, Retry, World
 from ..operators import Operator
 from ..pool import SqlitePool
@@ -20,7 +20,6 @@ from ..types import Candidate, Candidates, Example, Json, Model, Spent, Task, Ve
 from ..verify import FORMS, GROUPERS, READERS, SCORERS
 from .grading import answers_of, graded, verifier_figures, verify_all
 from .results import Outcome, Result
-from .waiting import first_of
 
 if TYPE_CHECKING:
     from .plan import Run

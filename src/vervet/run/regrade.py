@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
-from ..errors import Mistake, VervetError
+from ..errors import Mistake, VervetError, first_of
 from ..llm import LLM, World
 from ..models.endings import truncated
 from ..models.nobody import Nobody
@@ -19,7 +19,7 @@ from ..types import Candidate, Candidates, Endings, Json, Model, Problem, Score,
 from ..verify import FORMS, GRADERS, GROUPERS, READERS, SCORERS
 from .grading import ANSWER_ROLES, Rows, graded, verifier_figures
 from .loop import Listener, silent
-from .waiting import first_of, wait
+from .waiting import wait
 
 _RIGHT = "correct"
 

@@ -38,11 +38,3 @@ def wait(coroutine: Awaitable[T]) -> T:
     if "error" in box:
         raise box["error"]
     return box["result"]  # type: ignore[no-any-return]
-
-
-def first_of(errors: BaseExceptionGroup[Any]) -> BaseException:
-    """The first plain exception inside nested groups."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

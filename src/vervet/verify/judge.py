@@ -12,12 +12,12 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from ..errors import LimitReached, NothingDrawn, OverContext, Unsupported, VervetError
+from ..errors import LimitReached, NothingDrawn, OverContext, Unsupported, first_of
 from ..types import Answer, Candidates, Json, Problem, Score, Verdict
 
 T = TypeVar("T")
@@ -118,17 +118,8 @@ async def each(llm: Any, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job()) for job in jobs]
     except BaseExceptionGroup as errors:
-        leaves = list(_leaves(errors))
-        raise next((e for e in leaves if isinstance(e, VervetError)), leaves[0]) from None
+        raise first_of(errors) from None
     return [task.result() for task in tasks]
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 @dataclass(frozen=True, slots=True)
