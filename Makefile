@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(BIN)/vervet run words --model embedded --split test --pool demo.sqlite --seed 0
 ARGS ?=
 ONLY ?=
 QUICK ?=
@@ -17,7 +18,11 @@ help:  ## list the commands
 	@echo "variables: PYTHON=python3  make test ARGS='-k pool'  make prove ONLY=<issue|id|stale|all> QUICK=1"
 
 demo: $(VENV)/.demo  ## watch a real model get better as samples are added: no key, no server, no download
-	$(BIN)/vervet run words --model embedded --with "generate(n=64) | vote()" --problems 100 --split test --pool demo.sqlite --seed 0 --html demo.html
+	$(DEMO) --with "generate(n=100) | vote()" --problems 100
+	@echo; echo "20 of these problems: what 100 draws foretell of 1,000 is kept in the pool, then they are drawn to 1,000"; echo
+	$(DEMO) --with "generate(n=100) | vote()" --problems 20 >/dev/null
+	$(DEMO) --with "generate(n=1000) | vote()" --problems 20 >/dev/null
+	$(BIN)/vervet scale demo.sqlite --html demo.html
 
 test: $(VENV)/.dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)

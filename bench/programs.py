@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from bench.standard import FULL, QUICK, Figure, Size, pool_path, standard_run, start
 from vervet import select
 from vervet.pool import open_pool
-from vervet.report.pages import draws_of
 from vervet.run import Result
+from vervet.run.declared import draws_of
 from vervet.scaling.compare import paired_difference
 from vervet.scaling.intervals import Estimate, new_problems
 from vervet.scaling.passk import pass_at_k

@@ -17,12 +17,24 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from bench import engine, equivalence, faults, http, limits, programs, sandbox, spine
+from bench import (
+    backtest,
+    engine,
+    equivalence,
+    faults,
+    http,
+    lab,
+    limits,
+    programs,
+    sandbox,
+    scaling,
+    spine,
+)
 from bench.standard import FULL, QUICK, ROOT, Size, checkpoint_digest
 
 CLAIMS = ROOT / "bench" / "claims.jsonl"
 RESULTS = ROOT / "bench" / "results.jsonl"
-ROOMS = (spine, http, faults, limits, engine, sandbox, equivalence, programs)
+ROOMS = (spine, http, faults, limits, engine, sandbox, equivalence, programs, lab, scaling, backtest)
 MEASURES = {name: measure for room in ROOMS for name, measure in room.MEASURES.items()}
 
 

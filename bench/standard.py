@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vervet.pool import open_pool
-from vervet.report.pages import draws_of
 from vervet.run import Result, Run
+from vervet.run.declared import draws_of
 from vervet.scaling.draws import Draws
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -53,12 +53,11 @@ def _calls(listed: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
 
 
 def _verbs() -> Iterator[str]:
-    from vervet.cli import VERBS
+    from vervet.cli import VERBS, name_of
 
     for verb in VERBS:
         about = " ".join((verb.__doc__ or "").split()).replace("``", "`")
-        name = verb.__name__.rsplit(".", 1)[-1].replace("_", "-")
-        yield f"- `vervet {name}`: {about}"
+        yield f"- `vervet {name_of(verb)}`: {about}"
 
 
 def papers() -> str:
@@ -90,13 +89,13 @@ def _references() -> Iterator[tuple[str, str]]:
 
 
 def picture(pool: str) -> str:
-    """The figure of a pool's first run as a picture of its own, for light and dark pages."""
-    from vervet.report import pages
+    """The figure of a pool's last run as a picture of its own, for light and dark pages."""
+    from vervet.report import lab
     from vervet.report.figure import svg
     from vervet.report.html import STYLE
 
     colours = STYLE[: STYLE.index("body {")]
-    head, rest = svg(pages.of_pool(pool)[0].curves).split(">", 1)
+    head, rest = svg(lab.of_pool(pool)[-1]).split(">", 1)
     return f"{head}><style>{colours}</style>{rest}"
 
 

@@ -32,7 +32,7 @@ RANK = {
     "operators": 6, "verify": 6,
     "tasks": 7, "estimate": 7,
     "run": 8,
-    "architecture_search": 9,
+    "architecture_search": 9, "exchange": 9,
     "report": 10, "server": 10, "testing": 10,
     "cli": 11,
     "__main__": 12,  # python -m vervet

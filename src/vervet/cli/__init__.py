@@ -9,12 +9,33 @@ import argparse
 import gc
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from .. import __version__
 from ..errors import VervetError
-from . import check_server, grade, models, operators, pool, regrade, run, scale, serve, show, tasks
+from . import (
+    advise,
+    check_server,
+    compare,
+    export,
+    grade,
+    import_,
+    models,
+    operators,
+    pool,
+    power,
+    regrade,
+    run,
+    scale,
+    serve,
+    show,
+    tasks,
+)
 
-VERBS = (run, scale, show, grade, regrade, pool, models, check_server, serve, tasks, operators)
+VERBS = (
+    run, scale, advise, compare, power, show, grade, regrade, import_, export, pool, models, check_server, serve, tasks,
+    operators,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,12 +46,21 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"vervet {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
-        name = verb.__name__.rsplit(".", 1)[-1].replace("_", "-")
+        name = name_of(verb)
         about = (verb.__doc__ or "").split("\n\n")[0].replace("``", "'").strip()
         one = verbs.add_parser(name, help=about.split(": ")[0].rstrip("."), description=about)
         verb.add(one)
         one.set_defaults(main=verb.main)
     return top
+
+
+def name_of(verb: ModuleType) -> str:
+    """How a verb is called: by its file.
+
+    >>> name_of(check_server)
+    'check-server'
+    """
+    return verb.__name__.rsplit(".", 1)[-1].rstrip("_").replace("_", "-")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

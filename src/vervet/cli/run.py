@@ -23,7 +23,8 @@ def add(verb: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     verb.add_argument("task", metavar="TASK", help="a benchmark ('vervet tasks' lists them), gsm8k:FILE and the like, "
                       "or a file of your own: .jsonl, .csv, a data set's folder")  # fmt: skip
-    verb.add_argument("--model", default="embedded", help="who answers (default: embedded); 'vervet models' lists them")
+    verb.add_argument("--model", help="who answers (default: embedded, or who was imported into pool:FILE); 'vervet models' "
+                      "lists them")  # fmt: skip
     verb.add_argument("--base-url", metavar="URL", help="where an openai/NAME is served: http://localhost:8000/v1")
     verb.add_argument(
         "--judge", help="who plays the other roles, named 'judge' in expressions (default: the same model)"

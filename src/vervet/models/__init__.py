@@ -1,5 +1,5 @@
 """Models: one file or folder per way of getting tokens. A name says which: ``embedded``, ``local/PATH``, ``fake/LAW``,
-``python/FILE.py:NAME``, ``litellm/PROVIDER/MODEL``, ``openai/NAME``, or an alias of ``vervet.toml``.
+``python/FILE.py:NAME``, ``litellm/PROVIDER/MODEL``, ``openai/NAME``, ``import/NAME``, or an alias of ``vervet.toml``.
 
 A model draws; it never retries, counts money or touches the pool.
 """
@@ -21,7 +21,7 @@ def load(name: str, base_url: str | None = None) -> Model:
     A model on this machine is loaded once per process and name: its engine serves every run.
     """
     kind, _, rest = name.partition("/")
-    here = name in EMBEDDED or (kind in ("local", "fake", "python", "litellm") and rest)
+    here = name in EMBEDDED or (kind in ("local", "fake", "python", "litellm", "import") and rest)
     if here and base_url is not None:
         raise Mistake(
             f"expected openai/NAME or an alias with base_url={base_url!r}, but got {name!r}, which needs none"
@@ -42,6 +42,10 @@ def load(name: str, base_url: str | None = None) -> Model:
         from .litellm import LiteLLMModel
 
         return LiteLLMModel(rest)
+    if kind == "import" and rest:
+        from .imported import Imported
+
+        return Imported(rest)
     from .http import load as load_http
 
     return load_http(name, base_url)

@@ -5,7 +5,17 @@ many processes at once on one machine. Limits: not on network file systems; at m
 """
 
 from vervet.pool.coding import stored_precision
-from vervet.pool.rows import AnswerRow, PoolInfo, RunRow, UseRow
+from vervet.pool.rows import AnswerRow, CallTime, ForecastRow, PoolInfo, RunRow, UseRow
 from vervet.pool.store import SqlitePool, open_pool
 
-__all__ = ["AnswerRow", "PoolInfo", "RunRow", "SqlitePool", "UseRow", "open_pool", "stored_precision"]
+__all__ = [
+    "AnswerRow",
+    "CallTime",
+    "ForecastRow",
+    "PoolInfo",
+    "RunRow",
+    "SqlitePool",
+    "UseRow",
+    "open_pool",
+    "stored_precision",
+]

@@ -36,7 +36,7 @@ class Reports(ABC):
 
     def runs(self) -> list[RunRow]:
         """The runs, oldest first."""
-        rows = self._rows("SELECT id, identity, seconds FROM runs ORDER BY key")
+        rows = self._rows("SELECT id, identity, seconds FROM runs ORDER BY created, key")
         return [RunRow(run, json.loads(identity), seconds) for run, identity, seconds in rows]
 
     def info(self) -> PoolInfo:
@@ -119,6 +119,18 @@ class Reports(ABC):
                 mean = mean_of(part)
             yield UseRow(problem, operator, order, key, outcome, n_tokens, mean, length)
 
+    def used(self, run: str) -> dict[str, tuple[int, int]]:
+        """Prompt and completion tokens that a run used for each problem, paid or replayed; a prompt once a question."""
+        rows = self._rows(
+            "SELECT p.id, sum(x.prompt), sum(x.completion) FROM ("
+            "SELECT u.problem, ifnull(max(s.prompt_tokens), 0) AS prompt, sum(u.n) AS completion FROM ("
+            "SELECT problem, address, max(n_tokens) AS n FROM uses WHERE run = (SELECT key FROM runs WHERE id = ?) "
+            "GROUP BY problem, address) u LEFT JOIN samples s ON s.address = u.address GROUP BY u.problem, u.address >> 32"
+            ") x JOIN problems p ON p.key = x.problem GROUP BY x.problem ORDER BY x.problem",
+            (run,),
+        )
+        return {problem: (prompt, completion) for problem, prompt, completion in rows}
+
     def verifiers(self, run: str) -> list[str]:
         """The scorers that accepted or rejected draws of a run."""
         rows = self._rows(
@@ -176,14 +188,14 @@ class Reports(ABC):
         )
         return [row[0] for row in self._rows(sql, (run,))]
 
-    def samples_of(self, name: str, limit: int = 100) -> list[Sample]:
-        """Samples that were used for a problem (by its id), or drawn from a question (by its digest)."""
+    def samples_of(self, name: str, limit: int = 100, run: str = "") -> list[Sample]:
+        """Samples that were used for a problem (by its id), by one run or by any, or drawn from a question (by its digest)."""
         rows = self._rows(
             _SAMPLE_ROW + "FROM samples s JOIN streams t ON t.id = s.address >> 32 WHERE s.address IN "
-            "(SELECT address FROM uses WHERE run IN (SELECT key FROM runs) "
+            "(SELECT address FROM uses WHERE run IN (SELECT key FROM runs WHERE ? IN (id, '')) "
             "AND problem = (SELECT key FROM problems WHERE id = ?)) "
             f"AND s.state = {SAMPLE} ORDER BY s.address LIMIT ?",
-            (name, limit),
+            (run, name, limit),
         ) or self._rows(
             _SAMPLE_ROW + "FROM streams t JOIN samples s ON s.address BETWEEN t.id << 32 AND (t.id << 32) + 4294967295 "
             f"WHERE t.question = ? AND s.state = {SAMPLE} ORDER BY s.address LIMIT ?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from vervet.types import Json
 
@@ -56,3 +57,62 @@ class AnswerRow:
     key: str | None
     outcome: str
     reason: str
+
+
+class Foretold(Protocol):
+    """A forecast as laws make it: ``value`` with ``low`` and ``high`` at ``level``, at ``k``, made from ``n`` draws."""
+
+    @property
+    def law(self) -> str:
+        """Which law says it."""
+
+    @property
+    def target(self) -> str:
+        """Of which problems."""
+
+    @property
+    def n(self) -> int:
+        """Draws a problem that it was made from."""
+
+    @property
+    def k(self) -> int:
+        """Draws a problem that it speaks of."""
+
+    @property
+    def value(self) -> float:
+        """Coverage there."""
+
+    @property
+    def low(self) -> float:
+        """The lower end of its interval."""
+
+    @property
+    def high(self) -> float:
+        """The upper end of its interval."""
+
+    @property
+    def level(self) -> float:
+        """Of that interval: 0.9 for 90 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastRow:
+    """A forecast that was kept with a run; ``made``: when, in seconds since 1970."""
+
+    run: str
+    law: str
+    target: str
+    n: int
+    k: int
+    value: float
+    low: float
+    high: float
+    level: float
+    made: float
+
+
+class CallTime(NamedTuple):
+    """When a settled call began, in seconds since 1970, and how many seconds it took."""
+
+    started: float
+    seconds: float

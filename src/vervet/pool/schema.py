@@ -64,8 +64,12 @@ CREATE TABLE answers (run INTEGER NOT NULL, problem INTEGER NOT NULL, text TEXT,
 CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY AUTOINCREMENT, folder TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parked (call INTEGER PRIMARY KEY, batch INTEGER NOT NULL, endings TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS regraded (problem INTEGER PRIMARY KEY, grader TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS forecasts (run INTEGER NOT NULL, n INTEGER NOT NULL, k INTEGER NOT NULL, law TEXT NOT NULL,
+    target TEXT NOT NULL, value REAL, low REAL, high REAL, level REAL NOT NULL, made REAL NOT NULL,
+    PRIMARY KEY (run, n, k, law, target)) WITHOUT ROWID;
 """
-ADDED = ("batches", "parked", "regraded")  # since the first pools were made: opening one of those adds them
+# Since the first pools were made: opening one of those adds them.
+ADDED = ("batches", "parked", "regraded", "forecasts")
 TABLES = tuple(
     line.removeprefix("CREATE TABLE ").removeprefix("IF NOT EXISTS ").split()[0]
     for line in SCHEMA.splitlines()

@@ -21,6 +21,7 @@ from typing import Any
 from vervet.errors import DataError, Mistake, PoolDamaged
 from vervet.pool.batches import Batches
 from vervet.pool.coding import SELECT, check_sample, decode, storable, stored_precision, supersedes
+from vervet.pool.forecasts import Forecasts
 from vervet.pool.ledger import MAX_KEYS, NO_BILL, Ledger, Opened, Record
 from vervet.pool.notes import Notes
 from vervet.pool.overlay import Overlay
@@ -70,7 +71,7 @@ def open_pool(path: str) -> SqlitePool:
     return SqlitePool(path)
 
 
-class SqlitePool(Reports, Notes, Batches):
+class SqlitePool(Reports, Notes, Batches, Forecasts):
     """The durable store; see the protocol ``vervet.types.Pool`` for what its methods promise.
 
     Made by ``open_pool``. A context manager: leaving the block writes what is queued and lets go of the file.

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vervet.scaling.cost import Cost
 from vervet.scaling.curves import Curve
+from vervet.scaling.distributional import Induced
 from vervet.scaling.forecast import Forecast
 from vervet.scaling.imperfect import Imperfect
 from vervet.scaling.intervals import Estimate
@@ -15,20 +17,7 @@ from vervet.scaling.law import Law
 SHARE = "share of problems"
 
 
-@dataclass(frozen=True)
-class Axis:
-    """What a number of draws costs per problem: ``at(k)`` = ``fixed`` + k x ``each``, in ``unit`` ("usd", "FLOPs", "tokens").
-
-    ``fixed`` is paid once a problem (its prompt, where it is shared), ``each`` for every draw.
-    """
-
-    unit: str
-    fixed: float
-    each: float
-
-    def at(self, k: float) -> float:
-        """The cost of k draws of one problem, in the unit."""
-        return self.fixed + k * self.each
+Axis = Cost
 
 
 @dataclass(frozen=True)
@@ -55,10 +44,14 @@ class Told:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A law with the 95 % intervals of its parameters over new problems, by refitting over resampled problems."""
+    """A law with the 95 % intervals of its parameters over new problems, by refitting over resampled problems.
+
+    ``induced``: the exponent and prefactor of the power law that it looks like up to k = 10,000; None for laws that are one.
+    """
 
     law: Law
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
+    induced: Induced | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,9 @@ class ShownSample:
 
 @dataclass(frozen=True)
 class ShownProblem:
-    """One problem: what was asked, how many of n draws were right, what the vote chose, and some of its samples."""
+    """One problem: what was asked, how many of n draws were right, what the vote chose and whether that is right (None: unknown),
+    and some of its samples.
+    """
 
     id: str
     prompt: str
@@ -83,6 +78,7 @@ class ShownProblem:
     correct: int
     voted: str | None = None
     samples: Sequence[ShownSample] = ()
+    voted_correct: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,8 @@ class Figures:
     not_judged, bounds, spent ...); what is missing is left out, what is unknown is listed. ``curves``: coverage first;
     shares of problems and tokens, all on the same ks. ``verifiers``: each verifier of the run against the grader.
     ``laws`` with ``verdict``, a sentence that says which law fits best and whether there is a power law at all.
-    ``forecasts``: stored ones and what became of them. ``axis``: what draws cost, None where only draws are known.
+    ``forecasts``: stored ones and what became of them. ``axis``: what draws cost, as it is drawn,
+    None where only draws are known; ``costs``: every axis that is known, by name.
     ``points``: other runs on the same problems. ``rates``: share of right draws of each problem. ``problems``: for the browser.
     ``notes``: what else must be said, a sentence each.
     """
@@ -104,7 +101,8 @@ class Figures:
     laws: Sequence[FittedLaw] = ()
     verdict: str = ""
     forecasts: Sequence[Told] = ()
-    axis: Axis | None = None
+    axis: Cost | None = None
+    costs: Mapping[str, Cost] = field(default_factory=dict)
     points: Sequence[Point] = ()
     rates: Sequence[float] = ()
     problems: Sequence[ShownProblem] = ()

@@ -1,23 +1,20 @@
-"""From a pool to figures: the declared draws of a run, its curves, its table and its page.
-
-The unit of analysis is the declared index range of the run's first drawing. A run whose drawing was ended by what it
-drew (``until``, ``cut``, a budget) has no such range and is refused here.
-"""
+"""From a pool to figures: the runs that can be analysed, their curves, their table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from vervet.errors import Mistake
 from vervet.pool import open_pool
-from vervet.pool.rows import RunRow, UseRow
+from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
-from vervet.report.html import Figures
+from vervet.report.figures import Figures
 from vervet.report.table import curve_table, verifier_lines
-from vervet.run.grading import FIRST, declared_draws, verifier_figures
+from vervet.run.declared import counts_of, draws_of
+from vervet.run.grading import verifier_figures
+from vervet.scaling.counts import Counts
 from vervet.scaling.curves import curves
-from vervet.scaling.draws import Draws
 from vervet.scaling.intervals import accuracy
 
 _VERDICTS = {"correct": True, "incorrect": False}
@@ -25,20 +22,26 @@ _VERDICTS = {"correct": True, "incorrect": False}
 
 def of_run(path: str, run: str, ks: Sequence[int] | None = None) -> Figures:
     """The figures of one run of a pool. Raises ``Mistake`` where it has no declared range of draws."""
-    return of_pool(path, run, ks)[0]
-
-
-def of_pool(path: str, run: str | None = None, ks: Sequence[int] | None = None) -> list[Figures]:
-    """The figures of every run of a pool that can be analysed, or of one (a prefix of its id is enough)."""
     with open_pool(path) as pool:
-        rows = [row for row in pool.runs() if run is None or row.id.startswith(run)]
-        if not rows:
-            known = ", ".join(row.id[:12] for row in pool.runs()) or "none"
-            raise Mistake(f"expected a run of {path} ({known}), but got {run!r}")
+        return curves_of(pool, runs_of(pool, run)[0], ks)
+
+
+def of_pool(
+    path: str,
+    run: str | None = None,
+    ks: Sequence[int] | None = None,
+    more: Callable[[SqlitePool, RunRow, Figures], Figures] | None = None,
+) -> list[Figures]:
+    """The figures of every run of a pool that can be analysed, or of one; ``more`` adds to each what else is to be shown.
+
+    Raises ``Mistake`` where there is no run that can be analysed, with the reasons.
+    """
+    with open_pool(path) as pool:
         found, refused = [], []
-        for row in rows:
+        for row in runs_of(pool, run):
             try:
-                found.append(_figures(pool, row, ks))
+                figures = curves_of(pool, row, ks)
+                found.append(more(pool, row, figures) if more else figures)
             except Mistake as error:
                 refused.append(str(error))
         if not found:
@@ -46,32 +49,26 @@ def of_pool(path: str, run: str | None = None, ks: Sequence[int] | None = None) 
         return found
 
 
-def declared(row: RunRow) -> int:
-    """How many draws per problem a run declared, or ``Mistake`` where what it drew decided that."""
-    n = declared_draws(row)
-    if n is None:
-        raise Mistake(
-            f"{row.identity['architecture']}: expected an architecture that begins with generate() and draws a number "
-            "that nothing drawn decides (no until, cut or budget), since pass@k from other draws would be biased; "
-            "analyse a run of generate(n=...) alone on the same pool"
-        )
-    return n
+def runs_of(pool: SqlitePool, run: str | None = None) -> list[RunRow]:
+    """The runs of a pool, or the one whose id begins so. Raises ``Mistake`` where there is none, or more than one."""
+    rows = [row for row in pool.runs() if run is None or row.id.startswith(run)]
+    if not rows or (run is not None and len(rows) > 1):
+        known = ", ".join(row.id[:12] for row in pool.runs()) or "none"
+        raise Mistake(f"expected a run of {pool.path} ({known}), but got {run!r}")
+    return rows
 
 
-def draws_of(pool: SqlitePool, row: RunRow) -> Draws:
-    """The declared draws of a run: problems x n. A refused or failed draw is there, as one without an answer."""
-    n, done = declared(row), {a.problem for a in pool.answers(row.id)}
-    uses = (use for use in pool.answer_uses(row.id) if use.problem in done and use.operator in FIRST)
-    tables: list[list[UseRow]] = [list(group) for _, group in groupby(uses, key=lambda use: use.problem)]
-    if not tables:
-        raise Mistake(f"run {row.id[:12]}: no draw of a finished problem was used; start the run again to go on")
-    lost = [n - len(table) for table in tables]
-    return Draws(
-        keys=[[u.key for u in t] + [None] * k for t, k in zip(tables, lost, strict=True)],
-        correct=[[_VERDICTS.get(u.outcome or "") for u in t] + [False] * k for t, k in zip(tables, lost, strict=True)],
-        tokens=[[u.n_tokens for u in t] + [0] * k for t, k in zip(tables, lost, strict=True)],
-        mean_logprob=[[u.mean_logprob for u in t] + [None] * k for t, k in zip(tables, lost, strict=True)],
-    )
+def curves_of(pool: SqlitePool, row: RunRow, ks: Sequence[int] | None = None) -> Figures:
+    """Facts and curves of a run, and its verifiers against its grader."""
+    curve = curves(draws_of(pool, row), ks, seed=row.identity["seed"])
+    return Figures(facts_of(pool, row), curve, verifier_figures(pool, row))
+
+
+def counts_shown(path: str, figures: Sequence[Figures]) -> list[Counts]:
+    """The success counts of the runs of a pool that are shown, in their order."""
+    with open_pool(path) as pool:
+        rows = {row.id: row for row in pool.runs()}
+        return [counts_of(pool, rows[one.facts["run"]]) for one in figures]
 
 
 def table(figures: Figures) -> str:
@@ -82,8 +79,8 @@ def table(figures: Figures) -> str:
     return "\n\n".join([*parts, *(["\n".join(verifier_lines(figures.verifiers))] if figures.verifiers else [])])
 
 
-def _figures(pool: SqlitePool, row: RunRow, ks: Sequence[int] | None) -> Figures:
-    draws = draws_of(pool, row)
+def facts_of(pool: SqlitePool, row: RunRow) -> dict[str, Any]:
+    """What a run is, what it found, and what it cost, as ``vervet run --json`` says it."""
     identity, spent = row.identity, pool.spent(row.id)
     final = accuracy([_VERDICTS.get(answer.outcome) for answer in pool.answers(row.id)], identity["seed"])
     facts = {
@@ -108,4 +105,4 @@ def _figures(pool: SqlitePool, row: RunRow, ks: Sequence[int] | None) -> Figures
     }
     if others := pool.other_graders(row.id):
         facts["graded_by"] = others
-    return Figures(facts, curves(draws, ks, seed=identity["seed"]), verifier_figures(pool, row))
+    return facts

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from ..errors import LimitReached, Mistake, VervetError
+from ..errors import LimitReached, VervetError
 from ..llm import LLM, Desk
-from ..operators import Operator, parse
+from ..operators import Operator
 from ..pool import SqlitePool
 from ..pool.rows import RunRow
 from ..scaling.imperfect import Imperfect, imperfect
 from ..types import Answer, Candidate, Candidates, Example, Reader, Score, Verdict
 from ..verify import EXECUTING, GRADERS
+from .declared import FIRST, declared_draws
 
 ANSWER_ROLES = ("answer", "repair")
-FIRST = ("", "0:generate")  # the operator of an architecture's first drawing
 
 _GRADES = "grader:{}"  # under this name the pool keeps what a grader that runs code said; no scorer has such a name
 _RIGHT = {"correct": True, "incorrect": False}
@@ -97,15 +97,6 @@ async def verify_all(operator: Operator, texts: Mapping[int, Candidate], llm: LL
         found = llm.world.scorer(name)
         if not getattr(found, "of_sample", False) and getattr(found, "asks", None) is None:
             await llm.score(name, llm.problem, Candidates(tuple(texts.values())))
-
-
-def declared_draws(row: RunRow) -> int | None:
-    """How many draws of each problem a run declared; None where what was drawn decided that, or it drew none."""
-    try:
-        n = parse(row.identity["architecture"]).declared
-    except Mistake:  # not an architecture of ours
-        return None
-    return None if row.identity.get("budget") else n
 
 
 def verifier_figures(pool: SqlitePool, row: RunRow) -> dict[str, Imperfect]:

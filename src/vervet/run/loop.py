@@ -18,6 +18,7 @@ from ..pool.rows import RunRow
 from ..scaling.intervals import accuracy
 from ..types import Candidate, Candidates, Example, Json, Model, Spent, Task, Verdict, text_digest
 from ..verify import FORMS, GROUPERS, READERS, SCORERS
+from .foretold import foretell
 from .grading import answers_of, graded, verifier_figures, verify_all
 from .results import Outcome, Result
 
@@ -163,15 +164,17 @@ class Loop:
         spent = self.pool.spent(run_id)
         # A wallet that ended it may have room again when the draws that are out come in cheaper than they might.
         in_batch = self.in_batch or (self.limit is not None and self.pool.reserved(run_id).tokens > 0)
+        row = RunRow(run_id, self.identity, spent.seconds)
         return Result(
             task=self.run.task, model=self.models[""].name, architecture=repr(self.operator),
             problems=found.n_problems, accuracy=found.value, interval=(found.low, found.high),
             not_judged=found.n_not_judged, bounds=(found.least, found.most), spent=self._spent(run_id, spent),
             pool=self.run.pool, run=run_id, fresh_now=spent.fresh_samples - before.fresh_samples,
             ended="batch" if in_batch else self.limit, waiting=tuple(self.pool.batches()) if in_batch else (),
-            verifiers=verifier_figures(self.pool, RunRow(run_id, self.identity, spent.seconds)),
+            verifiers=verifier_figures(self.pool, row),
             totals=self.task.totals([(self.examples[i], self.outcomes[i].text) for i in sorted(self.outcomes)]),
             skipped=tuple(self.task.skipped), outcomes=tuple(done),
+            forecasts=() if in_batch or self.limit else tuple(foretell(self.pool, row)),
         )  # fmt: skip
 
     def _spent(self, run_id: str, spent: Spent) -> dict[str, float | None]:

@@ -50,7 +50,7 @@ class Run:
 
     task: str
     architecture: str | Operator
-    model: str | Model = "embedded"
+    model: str | Model | None = None
     judge: str | Model | None = None
     problems: int | None = None
     split: str | None = None
@@ -79,7 +79,7 @@ class Run:
     async def go(self, listen: Listener | None = None) -> Result:
         """Run it in the running event loop."""
         operator, task, examples = self._prepared()
-        models = self._models()
+        models = self._models(task)
         self._check(operator, task, examples, models)
         identity = self.identity(operator, models, task, examples)
         try:
@@ -94,7 +94,7 @@ class Run:
     def estimate(self) -> Estimate:
         """What the run costs at the most, and by what this pool's samples cost so far; nothing is spent."""
         operator, task, examples = self._prepared()
-        models = self._models()
+        models = self._models(task)
         self._check(operator, task, examples, models)
         paid = {}
         if Path(self.pool).is_file():
@@ -116,8 +116,9 @@ class Run:
             expect_prices(model.name, model.supports.prices, self.wallet)
             expect_prices(model.name, model.supports.prices, self.budget)
 
-    def _models(self) -> dict[str, Model]:
-        models = {"": load(self.model, self.base_url) if isinstance(self.model, str) else self.model}
+    def _models(self, task: Task) -> dict[str, Model]:
+        model = self.model or getattr(task, "model", None) or "embedded"
+        models = {"": load(model, self.base_url) if isinstance(model, str) else model}
         if self.judge:
             models["judge"] = load(self.judge) if isinstance(self.judge, str) else self.judge
         if self.reward:
@@ -175,7 +176,7 @@ def _expect_asked(asking: object, models: Mapping[str, Model]) -> None:
     asks: str | None = getattr(asking, "asks", None)
     if asks is None:
         return
-    if asks not in models and asks != "judge":
+    if asks not in models and asks != "judge" and asks not in models[""].supports.roles:
         raise Mistake(f"{type(asking).__name__} asks a model {asks!r}, which this run has not: give --{asks} MODEL")
     model = models.get(asks, models[""])
     roles: frozenset[str] = getattr(asking, "roles", frozenset())

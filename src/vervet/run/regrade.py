@@ -17,6 +17,7 @@ from ..scaling.imperfect import Imperfect
 from ..tasks import grader_of
 from ..types import Candidate, Candidates, Endings, Json, Model, Problem, Score, Scorer, Verdict, text_digest
 from ..verify import FORMS, GRADERS, GROUPERS, READERS, SCORERS
+from ..verify.recorded import read_by
 from .grading import ANSWER_ROLES, Rows, graded, verifier_figures
 from .loop import Listener, silent
 from .waiting import wait
@@ -136,7 +137,7 @@ class _Regrading:
         scores = await self._verified(world, example.problem, texts)
         own = grader_of(pool.task_of(name))
         grader = self.grader or own
-        problem = replace(example.problem, reader=grader if self.grader in READERS else example.problem.reader)
+        problem = read_by(example.problem, grader) if self.grader in READERS else example.problem
         llm = LLM.at_desk(world, problem)
         rows = await graded(grader, replace(example, problem=problem), _read(problem, texts), llm, anew=True)
         self._note(pool.verdicts(name), rows)

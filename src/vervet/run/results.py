@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from ..batch import Collected
+from ..scaling.forecast import Forecast
 from ..scaling.imperfect import Imperfect
 from ..types import Answer, Batch, Json, Verdict
 
@@ -31,7 +32,8 @@ class Result:
     ``spent`` sums all restarts; ``fresh_now`` are the samples drawn by this start. ``ended`` names the limit that
     ended the run, or is None. ``verifiers``: each verifier against the grader, on the declared draws of the run;
     ``totals``: what else is published of the task;
-    ``skipped``: the lines of a task's file that were left out.
+    ``skipped``: the lines of a task's file that were left out; ``forecasts``: coverage at more draws than were made, as it
+    was foretold when these draws were complete.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Result:
     verifiers: Mapping[str, Imperfect] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
     outcomes: tuple[Outcome, ...] = field(default=(), repr=False)
 
     @property

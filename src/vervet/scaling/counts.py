@@ -132,6 +132,6 @@ class Counts:
 
 
 def _whole(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bool:
-    if values.dtype.kind in "iu":
+    if values.dtype.kind in "biu":
         return True
     return values.dtype.kind == "f" and bool(np.isfinite(values).all() and (values == np.floor(values)).all())

@@ -9,22 +9,27 @@ from .files import LOADERS, file_task
 from .loading import FileTask
 from .options import TaskOptions
 from .programs import Programs
+from .stored import PREFIX, StoredTask, stored_task
 from .words import Words
 
 TASKS: dict[str, Task] = {task.name: task for task in (Words(), Countdown(), CountdownThinking(), Programs())}
 
 
 def task_of(name: str, options: TaskOptions = TaskOptions()) -> Task:
-    """The task of a name, of ``LOADER:PATH``, or of the path of one's own file; a mistake names those that there are.
+    """The task of a name, of ``LOADER:PATH``, of ``pool:PATH``, or of the path of one's own file; a mistake names those there are.
 
     >>> task_of("words").name
     'words'
     """
+    if name.startswith(PREFIX):
+        return stored_task(name, options, grader_of)
     if name not in TASKS:
         found = file_task(name, options)
         if found is None:
             loaders = ", ".join(f"{loader}:FILE" for loader in LOADERS)
-            raise Mistake(f"expected one of the tasks {', '.join(TASKS)}, or {loaders}, or a file, but got {name!r}")
+            raise Mistake(
+                f"expected one of the tasks {', '.join(TASKS)}, or {loaders}, or pool:FILE, or a file, but got {name!r}"
+            )
         return found
     if options != TaskOptions():
         raise Mistake(
@@ -39,6 +44,7 @@ def grader_of(task: str) -> str:
     >>> grader_of("words"), grader_of("file:exact")
     ('number', 'exact')
     """
+    task = task.removeprefix(PREFIX)
     if task in TASKS:
         return TASKS[task].grader
     loader, _, grader = task.partition(":")
@@ -50,6 +56,6 @@ def grader_of(task: str) -> str:
 
 
 __all__ = [
-    "LOADERS", "TASKS", "Countdown", "CountdownThinking", "FileTask", "Programs", "TaskOptions", "Words", "grader_of",
-    "task_of",
+    "LOADERS", "TASKS", "Countdown", "CountdownThinking", "FileTask", "Programs", "StoredTask", "TaskOptions", "Words",
+    "grader_of", "task_of",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ share a vote where their keys do not.
 from __future__ import annotations
 
 from ..types import Grader, Grouper, Reader, Scorer
-from . import block, choice, code, code_text, command, countdown, ifeval, math, number, text, text_json
+from . import block, choice, code, code_text, command, countdown, ifeval, math, number, recorded, text, text_json
 from .confidence import MeanLogprob
 from .judge import Judge, JudgeGrader, verdict_in
 from .prefer import Prefer
@@ -23,6 +23,7 @@ READERS: dict[str, Reader] = {
     "expression": code_text.read_expression,
     "gsm8k": math.read_gsm8k,
     "ifeval": ifeval.read,
+    "imported": recorded.read,
     "json": text_json.read,
     "math": math.read,
     "normalised": text.read_normalised,
@@ -47,6 +48,7 @@ SCORERS: dict[str, Scorer] = {
     "check": Judge("check", verdict_in),
     "code": code.verify,
     "command": command.verify,
+    "confidence": recorded.Confidence(),
     "countdown": countdown.verify,
     "examples": code.verify_examples,
     "ifeval": ifeval.verify,
@@ -69,12 +71,14 @@ GRADERS: dict[str, Grader] = {
     "math": math.grade,
     "normalised": text.grade_normalised,
     "number": number.grade,
+    "recorded": recorded.grade,
     "regex": text.grade_regex,
 }
 GROUPERS: dict[str, Grouper] = {  # by reader, where the key of an answer does not decide with whom it votes
     "code": code.classes,
     "expression": code.classes,
     "gsm8k": math.classes,
+    "imported": recorded.classes,
     "math": math.classes,
 }
 

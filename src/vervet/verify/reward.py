@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import LimitReached, Mistake, NothingDrawn, OverContext
-from ..types import Candidates, Endings, Problem, Question, Request, Score
+from ..types import Candidates, Endings, Problem, Question, Request, Score, text_digest
 from .judge import each
 
 REWARD = "reward"  # the name of the model in a run, and its role
@@ -20,8 +20,8 @@ class Reward:
 
     The value is the model's own figure as it is: higher is better, and only comparable within one model. ``steps`` are
     its figures for the steps, where it gives some (a process reward model); the value is then the least of them.
-    It accepts nothing. Cost: one call for each text that is new, of its prompt tokens. Raises ``Mistake`` in a run without
-    a reward model.
+    It accepts nothing. Cost: one call for each text that is new, of its prompt tokens. In a run of an imported model without
+    a reward model it gives the rewards that were imported with its samples; in any other one without it raises ``Mistake``.
 
     Reference: Cobbe et al. 2021, arXiv 2110.14168 (outcomes); Lightman et al. 2023, arXiv 2305.20050 (steps).
     """
@@ -32,12 +32,18 @@ class Reward:
     async def __call__(self, problem: Problem, candidates: Candidates, llm: Any) -> list[Score]:
         """One score per candidate; equal texts are rated once."""
         if REWARD not in llm.world.models:
-            raise Mistake(
-                "the scorer 'reward' needs a reward model in the run: name one with --reward (reward=... of Run)"
-            )
+            return _imported(problem, candidates, llm, llm.world.kept_under(REWARD, self))
         view, texts = llm.on(REWARD), list(dict.fromkeys(c.text for c in candidates))
         scores = dict(zip(texts, await each(view, [partial(_rated, view, problem, t) for t in texts]), strict=True))
         return [scores[c.text] for c in candidates]
+
+
+def _imported(problem: Problem, candidates: Candidates, llm: Any, kept: str) -> list[Score]:
+    if not llm.world.model(None).name.startswith("import/"):
+        raise Mistake("the scorer 'reward' needs a reward model in the run: name one with --reward (reward=... of Run)")
+    texts = [text_digest(c.text) for c in candidates]
+    found = llm.world.pool.scores(kept, problem.id, texts, 0)
+    return [found.get(text, Score(not_judged="no reward was imported with this text")) for text in texts]
 
 
 async def _rated(view: Any, problem: Problem, text: str) -> Score:

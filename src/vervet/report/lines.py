@@ -1,0 +1,143 @@
+"""What ``vervet scale`` prints beneath the curves: laws, forecasts and what became of them, costs; many sets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vervet.report.figures import Figures, FittedLaw, Told
+from vervet.report.table import MISSING, text_table
+from vervet.scaling.cost import Cost
+from vervet.scaling.forecast import Reach
+from vervet.scaling.intervals import Estimate
+
+_MOST_COLUMNS = 6  # ks of the table of many sets
+
+
+def law_lines(laws: Sequence[FittedLaw], verdict: str = "") -> list[str]:
+    """A row per law: how far it is off, its likelihood, its parameters, with 95 % intervals where they are known."""
+    if not laws:
+        return []
+    words = [one.law.undefined or parameters_text(_named(one), one.intervals) for one in laws]
+    cells = [[one.law.name, _number(one.law.max_error), _number(one.law.nll)] for one in laws]
+    lines = text_table(["law", "max error", "nll"], cells).splitlines()
+    table = [f"{line}  {text}" for line, text in zip(lines, ["parameters", "-" * 10, *words], strict=True)]
+    note = "max error: share of problems. [ ] 95 % interval over new problems: fitted again to resampled problems."
+    return [*table, note, *([verdict] if verdict else [])]
+
+
+def parameters_text(parameters: Mapping[str, float], intervals: Mapping[str, Estimate]) -> str:
+    """Parameters by name, with their intervals where there are some.
+
+    >>> parameters_text({"a": -8.2846, "b": -0.1992}, {"b": Estimate(-0.1992, -0.25, -0.15)})
+    'a -8.2846, b -0.1992 [-0.2500, -0.1500]'
+    """
+    cells = []
+    for name, value in parameters.items():
+        found = intervals.get(name)
+        cells.append(f"{name} {value:.4f}" + (f" [{found.low:.4f}, {found.high:.4f}]" if found else ""))
+    return ", ".join(cells)
+
+
+def forecast_lines(told: Sequence[Told]) -> list[str]:
+    """A line per forecast, and whether later draws bore it out; then how many did."""
+    if not told:
+        return []
+    one = told[0].forecast
+    rows = [
+        [f"{t.forecast.k:,}", t.forecast.target, _interval(t.forecast.value, t.forecast.low, t.forecast.high), _came(t)]
+        for t in told
+    ]
+    head = f"Coverage as foretold from {one.n:,} draws a problem by {one.law}, with {100 * one.level:.0f} % intervals, in percent:"
+    lines = [head, *text_table(["k", "of", "foretold", "came"], rows).splitlines()]
+    known = [t.held for t in told if t.held is not None]
+    return [*lines, f"{sum(known)} of {len(known)} that can be checked lie in their interval."] if known else lines
+
+
+def _came(told: Told) -> str:
+    if told.truth is None:
+        return MISSING
+    return f"{100 * told.truth:.1f} {'in' if told.held else 'OUT'}"
+
+
+def cost_lines(costs: Mapping[str, Cost], ks: Sequence[int]) -> list[str]:
+    """What the ks of a curve cost per problem, a row per axis that is known."""
+    rows = [[cost.unit, *(_short(cost.at(k)) for k in ks)] for cost in costs.values() if cost.unit != "samples"]
+    return text_table(["cost of k draws a problem", *(f"{k:,}" for k in ks)], rows).splitlines() if rows else []
+
+
+def reach_line(reached: Reach, costs: Mapping[str, Cost]) -> str:
+    """How many draws a coverage takes, and what they cost a problem on every axis that is known."""
+    if reached.k is None:
+        return reached.sentence
+    k = reached.k
+    cells = [f"{_short(cost.at(k))} {cost.unit}" for cost in costs.values() if cost.unit != "samples"]
+    return reached.sentence + (f"; at {k:,} draws: {', '.join(cells)} a problem" if cells else "")
+
+
+def side_by_side(figures: Sequence[Figures]) -> list[str]:
+    """Coverage of many sets of draws, a row each, in shares of problems, and their laws."""
+    curves = [one.coverage for one in figures]
+    ks = sorted(set.intersection(*(set(curve.k) for curve in curves)))
+    shown = _some(ks)
+    rows = []
+    for one, curve in zip(figures, curves, strict=True):
+        at = [curve.k.index(k) for k in shown]
+        rows.append([one.title, *(f"{curve.value[i]:.5f} [{curve.low[i]:.5f}, {curve.high[i]:.5f}]" for i in at)])
+    head = "Coverage at k draws, share of problems, with 95 % intervals over new problems (bootstrap over problems):"
+    lines = [head, *text_table(["", *(f"k = {k:,}" for k in shown)], rows).splitlines()]
+    for name in [law.law.name for law in figures[0].laws]:
+        fitted = [(one.title, law) for one in figures for law in one.laws if law.law.name == name]
+        if not all(law.law.undefined for _, law in fitted):
+            lines += ["", f"law {name}", *_side(fitted)]
+    return lines
+
+
+def _side(fitted: Sequence[tuple[str, FittedLaw]]) -> list[str]:
+    names = list(next(_named(one) for _, one in fitted if not one.law.undefined))
+    rows = [
+        [title, *(_cell(one, name) for name in names), _number(one.law.max_error), _number(one.law.nll)]
+        for title, one in fitted
+    ]
+    return text_table(["", *names, "max error", "nll"], rows).splitlines()
+
+
+def _named(one: FittedLaw) -> dict[str, float]:
+    """The parameters of a law, and the exponent that it induces."""
+    return {**one.law.parameters, **({"induced exponent": one.induced.exponent} if one.induced else {})}
+
+
+def _cell(one: FittedLaw, name: str) -> str:
+    value, found = _named(one).get(name), one.intervals.get(name)
+    if value is None or value != value:
+        return MISSING
+    return f"{value:.4f}" + (f" [{found.low:.4f}, {found.high:.4f}]" if found else "")
+
+
+def _some(ks: Sequence[int]) -> list[int]:
+    """Powers of ten where there are many ks.
+
+    >>> _some([1, 2, 5, 10, 20, 50, 100, 200])
+    [1, 10, 100]
+    """
+    if len(ks) <= _MOST_COLUMNS:
+        return list(ks)
+    return [k for k in ks if str(k).strip("0") == "1"]
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None or value != value else f"{value:.4f}"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _short(value: float) -> str:
+    """Three significant digits.
+
+    >>> _short(0.00123), _short(1234.5), _short(3.2e12)
+    ('0.00123', '1,234', '3.2e+12')
+    """
+    if value >= 1e7 or 0 < value < 1e-4:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
