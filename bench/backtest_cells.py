@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.standard import QUICK, ROOT, Size, pool_path
+from vervet.scaling.counted import pass_at_k_of
 from vervet.scaling.counts import Counts
 from vervet.scaling.forecast import DEFAULT_LAW, Outlook, fitters
 from vervet.scaling.law import Fitter, Law, Refit
 from vervet.scaling.laws import LAWS
-from vervet.scaling.power_law import pass_table
 
 FILE = "pythia_math_n10000_counts.csv"
 CODE = (
@@ -57,7 +57,7 @@ def last_slope_linear(counts: Counts) -> Refit:
 
 def _straight(name: str, counts: Counts, there: Callable[[Floats], Floats], back: Callable[[Floats], Floats]) -> Refit:
     ks = np.array([max(1, counts.common_n // 10), counts.common_n])
-    table = pass_table(counts, ks)
+    table = pass_at_k_of(counts, list(ks))
 
     def refit(weights: Floats | None) -> Law:
         coverage = table.mean(axis=0) if weights is None else weights @ table / weights.sum()

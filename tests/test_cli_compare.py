@@ -98,7 +98,7 @@ def test_replicates_are_told_to_be_other_draws(tmp_path: Path, capsys: pytest.Ca
     assert said(one.run, two.run, "--pool", path(tmp_path)) == 0
     out = capsys.readouterr().out
     assert "A is replicate 0 and B replicate 1: one architecture drawn twice, so any difference is chance." in out
-    assert "share" not in out
+    assert "used by both" not in out
 
 
 def test_problems_that_one_run_lacks_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -228,6 +228,8 @@ ODD_SETS = {
     "two draws": Counts([2] * 9, [0, 1, 2] * 3),
     "two draws alike": Counts([2] * 9, [1] * 9),
     "alike": Counts([100] * 9, [7] * 9),
+    "alike and high": Counts([10_000] * 26, [9_500] * 26),
+    "alike of two": Counts([2] * 49, [2] * 46 + [1] * 3),
     "all or nothing": Counts([100] * 6, [0, 100] * 3),
     "unequal": Counts([100, 50, 200, 10], [1, 0, 50, 10], stopped=FIXED),
     "a million draws": Counts([10**6] * 41, GENERATOR.binomial(10**6, GENERATOR.beta(0.3, 3, 41))),

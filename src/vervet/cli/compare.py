@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..report.comparison import comparison, lines
+from ..report.costs import AXES
 from .common import print_json
 
 
@@ -14,11 +15,13 @@ def add(verb: argparse.ArgumentParser) -> None:
                       "run has it; FILE:RUN for one of another pool. The first is compared with each of the others")  # fmt: skip
     verb.add_argument("--pool", action="append", metavar="FILE", help="the pool of all runs (default: vervet.sqlite), or "
                       "again for each of them, in order")  # fmt: skip
+    verb.add_argument("--axis", default="tokens", choices=AXES, help="the cost at which runs with declared draws are compared, "
+                      "measured time (seconds) among them (default: %(default)s)")  # fmt: skip
     verb.add_argument("--json", action="store_true", help="print one object and nothing else")
 
 
 def main(args: argparse.Namespace) -> int:
     """Print who is better, by how much, and at what cost."""
-    found = comparison(args.runs, args.pool or ["vervet.sqlite"])
+    found = comparison(args.runs, args.pool or ["vervet.sqlite"], args.axis)
     print_json(found.data) if args.json else print("\n".join(lines(found)))
     return 0

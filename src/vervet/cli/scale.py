@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,10 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--seed", type=int, default=0, help="of the resampling of counts (default: 0; runs have their own)"
     )
+    verb.add_argument("--reliability", action="store_true", help="also the chance that all, or at least half or three quarters, "
+                      "of k draws are right: pass^k and G-Pass@k")  # fmt: skip
+    verb.add_argument("--worth", default="", metavar="VALUES", help="beside a right answer's 1, for drawing until a verifier "
+                      "accepts: wrong=-1,abstain=0,draw=0 (the default)")  # fmt: skip
     verb.add_argument("--html", metavar="FILE", help="write the report with its figures")
     verb.add_argument("--csv", metavar="FILE", help="write the curves, a row for each k")
     verb.add_argument("--parquet", metavar="FILE", help="the same as Parquet")
@@ -79,9 +84,9 @@ def main(args: argparse.Namespace) -> int:
 
 def _figures(args: argparse.Namespace) -> tuple[list[Figures], list[Counts]]:
     """What is shown, and the counts that it is reckoned from."""
-    asked = lab.Asked(
-        _ks(args.k), args.axis, _prices(args.prices), Shape.parse(args.shape) if args.shape else None, args.seed
-    )
+    shape = Shape.parse(args.shape) if args.shape else None
+    prices = _prices(args.prices) if args.prices else None
+    asked = lab.Asked(_ks(args.k), args.axis, prices, shape, args.seed, _worth(args.worth), args.reliability)
     if Path(args.what).is_file() and is_counts(args.what):
         tables = read_counts(args.what, parse_stopped(args.stopped) if args.stopped else None)
         return lab.of_counts(tables, asked), tables
@@ -110,6 +115,7 @@ def _part(figures: Figures) -> list[str]:
     """One set of draws: its curves, laws, forecasts, costs, and what else must be said."""
     head = pages.table(figures) if "run" in figures.facts else f"{figures.title}\n\n{curve_table(figures.curves)}"
     more = (
+        lines.resampling_lines(figures.resampling),
         lines.law_lines(figures.laws, figures.verdict), lines.forecast_lines(figures.forecasts),
         lines.cost_lines(figures.costs, figures.coverage.k), list(figures.notes),
     )  # fmt: skip
@@ -132,15 +138,31 @@ def _ks(text: str | None) -> list[int] | None:
         raise Mistake(f"--k: expected whole numbers such as 1,4,16, but got {text!r}") from None
 
 
-def _prices(text: str | None) -> Prices | None:
+def _prices(text: str) -> Prices:
     """Prices as ``prompt=0.15,completion=0.6``."""
-    if text is None:
-        return None
     try:
-        given = {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
-        return Prices(**given)
+        return Prices(**_numbers(text))
     except (TypeError, ValueError):
         raise Mistake(
             "--prices: expected prompt=USD,completion=USD and perhaps cached_prompt=, cache_write= (usd per million tokens) and "
             f"batch= (the share that a batch pays), but got {text!r}"
         ) from None
+
+
+def _worth(text: str) -> lab.Worth:
+    """What answers are worth, as ``wrong=-2,draw=0.01``."""
+    try:
+        return lab.Worth(**_numbers(text)) if text else lab.Worth()
+    except (TypeError, ValueError):
+        raise Mistake(f"--worth: expected wrong=NUMBER,abstain=NUMBER,draw=NUMBER, but got {text!r}") from None
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Names with finite numbers. Raises ValueError."""
+    given = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        given[name.strip()] = float(value)
+        if not math.isfinite(given[name.strip()]):
+            raise ValueError(part)
+    return given

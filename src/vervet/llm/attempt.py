@@ -207,7 +207,8 @@ class Attempt:
 
     async def _ask(self, request: Request, call_id: int, indices: Sequence[int], grant: Grant, taken: Taken) -> None:
         """Open the call and take its deliveries; what was not delivered when it breaks is booked at its bound."""
-        pool = self.world.pool
+        pool, clock = self.world.pool, asyncio.get_running_loop().time
+        begun = clock()
         found = pool.find(self.stream, indices) if self.model.supports.continuation else {}
         so_far = {i: s for i, s in found.items() if isinstance(s, Sample)}
         try:
@@ -237,7 +238,7 @@ class Attempt:
                 prompt = 0 if taken.indices else grant.prompt_tokens
                 lost = self._priced(Bill(unsettled_tokens=n_lost * grant.max_tokens + prompt), grant, taken)
             taken.bill += lost
-            pool.settle(call_id, taken.broken + lost)
+            pool.settle(call_id, taken.broken + lost, clock() - begun)
         if cancelled is not None:
             raise cancelled
 

@@ -18,6 +18,7 @@ from vervet.operators import parse
 from vervet.pool import judged, open_pool
 from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
+from vervet.report.matching import EqualCost, equal_cost, equal_cost_lines
 from vervet.report.table import text_table
 from vervet.run.declared import counts_of, declared_draws, same_question
 from vervet.scaling.compare import paired_difference
@@ -55,7 +56,7 @@ class Pair:
     ``only_a``, ``only_b``: problems that just one has finished, left out; ``not_judged``: problems left out because a grader
     failed, with the ``bounds`` of a - b if they are taken all against and all for a. ``p_corrected``: by Holm, over all pairs.
     ``used_a``, ``used_b``: prompt and completion tokens per problem, paid or replayed; ``used_difference`` of them, a - b.
-    ``shared_draws``: how many draws both used. ``coverage``: where both declared their draws and asked other questions.
+    ``shared_draws``: how many draws both used. ``coverage``, ``equal_cost``: where both declared their draws and asked other questions.
     """
 
     a: str
@@ -71,6 +72,7 @@ class Pair:
     used_difference: Estimate
     shared_draws: int
     coverage: CoverageDifference | None
+    equal_cost: EqualCost | None
     sentence: str
     notes: tuple[str, ...]
 
@@ -99,12 +101,12 @@ class _Run:
         return self.pool.other_graders(self.row.id) or [grader_of(str(self.row.identity["task"]))]
 
 
-def comparison(runs: Sequence[str], pools: Sequence[str]) -> Comparison:
+def comparison(runs: Sequence[str], pools: Sequence[str], axis: str = "tokens") -> Comparison:
     """Compare the first run with each of the others.
 
     A run is the beginning of its id, or its architecture where no other run has it; ``FILE:RUN`` names its pool file too.
-    ``pools``: one for all runs, or one for each, in order. Raises ``Mistake`` for a run that is not there or is ambiguous, runs
-    without a common problem, and verdicts of different graders.
+    ``pools``: one for all runs, or one for each, in order. ``axis``: the cost at which declared draws are compared. Raises
+    ``Mistake`` for a run that is not there or is ambiguous, runs without a common problem, and verdicts of different graders.
     """
     if len(runs) < 2:
         raise Mistake(f"expected two runs or more to compare, got {len(runs)}; 'vervet pool info FILE' lists them")
@@ -117,7 +119,7 @@ def comparison(runs: Sequence[str], pools: Sequence[str]) -> Comparison:
             raise Mistake(f"expected runs that differ, but {first.row.id[:12]} was named twice")
         results = [_results(first, one) for one in others]
         corrected = holm([one.p_value for one in results])
-        pairs = [_pair(first, one, result, p) for one, result, p in zip(others, results, corrected, strict=True)]
+        pairs = [_pair(first, one, result, p, axis) for one, result, p in zip(others, results, corrected, strict=True)]
     return Comparison(tuple(one.side for one in found), tuple(pairs))
 
 
@@ -232,8 +234,9 @@ def _results(a: _Run, b: _Run) -> Paired:
     return paired(one, two, int(a.row.identity["seed"]))
 
 
-def _pair(a: _Run, b: _Run, result: Paired, p_corrected: float) -> Pair:
+def _pair(a: _Run, b: _Run, result: Paired, p_corrected: float, axis: str) -> Pair:
     common, seed = _common(a, b), int(a.row.identity["seed"])
+    at_equal_cost, unmatched = _equal_cost(a, b, common.judged, axis, seed)
     used = [[float(sum(run.pool.used(run.row.id).get(name, (0, 0)))) for name in common.judged] for run in (a, b)]
     drawn = [judged.drawn(run.pool, run.row.id) for run in (a, b)]
     shared = len(drawn[0] & drawn[1])
@@ -244,9 +247,10 @@ def _pair(a: _Run, b: _Run, result: Paired, p_corrected: float) -> Pair:
         not_judged=len(common.both) - len(common.judged), bounds=_bounds(common),
         used_a=means[0], used_b=means[1], used_difference=paired_difference(used[0], used[1], seed, within=UNBOUNDED),
         shared_draws=shared, coverage=_coverage(a, b, common.judged, seed),
+        equal_cost=at_equal_cost,
         sentence=_sentence(a.side.letter, b.side.letter, result, p_corrected),
         notes=(*_cost_notes(a.side.letter, b.side.letter, result, means, p_corrected),
-               *_draw_notes(a, b, shared, [len(side) for side in drawn])),
+               *_draw_notes(a, b, shared, [len(side) for side in drawn]), *unmatched),
     )  # fmt: skip
 
 
@@ -259,8 +263,7 @@ def _bounds(common: _Common) -> tuple[float, float]:
 
 def _coverage(a: _Run, b: _Run, names: Sequence[str], seed: int) -> CoverageDifference | None:
     """Coverage at common ks, where both declared their draws, and the draws of one are not the first of the other's."""
-    same_draws = same_question(a.row, b.row) and a.side.replicate == b.side.replicate
-    if same_draws or not (declared_draws(a.row) and declared_draws(b.row)):
+    if not _other_draws(a, b):
         return None
     counts = [counts_of(run.pool, run.row) for run in (a, b)]
     right = [dict(zip(one.problems, one.correct.tolist(), strict=True)) for one in counts]
@@ -269,6 +272,24 @@ def _coverage(a: _Run, b: _Run, names: Sequence[str], seed: int) -> CoverageDiff
         return None
     (n_a, n_b), (of_a, of_b) = ([one.common_n for one in counts], [[side[name] for name in kept] for side in right])
     return coverage_difference(n_a, of_a, n_b, of_b, default_ks(min(n_a, n_b)), seed)
+
+
+def _other_draws(a: _Run, b: _Run) -> bool:
+    """Whether both declared their draws, and those of one are not the first of the other's."""
+    same = same_question(a.row, b.row) and a.side.replicate == b.side.replicate
+    return not same and bool(declared_draws(a.row) and declared_draws(b.row))
+
+
+def _equal_cost(
+    a: _Run, b: _Run, names: Sequence[str], axis: str, seed: int
+) -> tuple[EqualCost | None, tuple[str, ...]]:
+    """Both at equal cost where that can be told, else why not."""
+    if not _other_draws(a, b):
+        return None, ()
+    try:
+        return equal_cost((a.pool, a.row), (b.pool, b.row), names, axis, seed), ()
+    except Mistake as error:
+        return None, (f"Not compared at equal cost: {error}.",)
 
 
 # --- in words --------------------------------------------------------------------------------------------
@@ -357,6 +378,8 @@ def _pair_lines(pair: Pair, corrected: bool) -> list[str]:
             for k, one, two, gap in zip(c.k, c.a, c.b, c.difference, strict=True)
         ]
         text.append(text_table(["k", f"coverage {pair.a}, %", f"{pair.b}, %", f"{pair.a} - {pair.b}, points"], cells))
+    if pair.equal_cost is not None:
+        text += equal_cost_lines(pair.equal_cost, pair.a, pair.b)
     return [*text, *pair.notes]
 
 

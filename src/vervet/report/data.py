@@ -89,6 +89,7 @@ def _run(figures: Figures) -> dict[str, Any]:
         "name": name_of(figures),
         "verdict": figures.verdict or None,
         "verifiers": {name: asdict(one) for name, one in figures.verifiers.items()},
+        "resampling": {name: asdict(one) for name, one in figures.resampling.items()},
         "points": [asdict(point) for point in figures.points],
         "notes": list(figures.notes),
     }

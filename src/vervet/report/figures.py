@@ -13,6 +13,7 @@ from vervet.scaling.forecast import Forecast
 from vervet.scaling.imperfect import Imperfect
 from vervet.scaling.intervals import Estimate
 from vervet.scaling.law import Law
+from vervet.scaling.resampling import Resampling
 
 SHARE = "share of problems"
 
@@ -87,17 +88,18 @@ class Figures:
 
     ``facts``: the object that a run prints with ``--json`` (task, model, architecture, problems, accuracy, interval,
     not_judged, bounds, spent ...); what is missing is left out, what is unknown is listed. ``curves``: coverage first;
-    shares of problems and tokens, all on the same ks. ``verifiers``: each verifier of the run against the grader.
-    ``laws`` with ``verdict``, a sentence that says which law fits best and whether there is a power law at all.
-    ``forecasts``: stored ones and what became of them. ``axis``: what draws cost, as it is drawn,
-    None where only draws are known; ``costs``: every axis that is known, by name.
-    ``points``: other runs on the same problems. ``rates``: share of right draws of each problem. ``problems``: for the browser.
-    ``notes``: what else must be said, a sentence each.
+    shares of problems and tokens, all on the same ks. ``verifiers``: each verifier of the run against the grader;
+    ``resampling``: drawing until it accepts. ``laws`` with ``verdict``, a sentence that says which law fits best and whether
+    there is a power law at all. ``forecasts``: stored ones and what became of them. ``axis``: what draws cost, as it is
+    drawn, None where only draws are known; ``costs``: every axis that is known, by name. ``points``: other runs on the same
+    problems. ``rates``: share of right draws of each problem. ``problems``: for the browser. ``notes``: what else must be
+    said, a sentence each.
     """
 
     facts: Mapping[str, Any]
     curves: Sequence[Curve]
     verifiers: Mapping[str, Imperfect] = field(default_factory=dict)
+    resampling: Mapping[str, Resampling] = field(default_factory=dict)
     laws: Sequence[FittedLaw] = ()
     verdict: str = ""
     forecasts: Sequence[Told] = ()

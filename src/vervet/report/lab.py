@@ -26,9 +26,12 @@ from vervet.scaling.cost import Cost, Shape
 from vervet.scaling.counted import coverage_curve
 from vervet.scaling.counts import Counts
 from vervet.scaling.distributional import induced
+from vervet.scaling.draws import Bools, Draws
 from vervet.scaling.forecast import forecasts
 from vervet.scaling.intervals import Estimate
 from vervet.scaling.laws import LAWS, fit, parameter_intervals
+from vervet.scaling.reliability import reliability_curves
+from vervet.scaling.resampling import Resampling, resampling
 from vervet.types import Prices
 
 LEAST_DRAWS = 4  # a problem, from which a law is fitted
@@ -36,14 +39,28 @@ WITH_INTERVALS = ("loglog", "nls", "scaled beta")  # the laws whose parameters a
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What an answer is worth beside a right one, 1: a wrong one, none at all (abstaining), and each draw."""
+
+    wrong: float = -1.0
+    abstain: float = 0.0
+    draw: float = 0.0
+
+
+@dataclass(frozen=True)
 class Asked:
-    """What is to be shown: ``ks``, the ``axis`` of costs with what it is reckoned by, and the ``seed`` of the resampling."""
+    """What is to be shown: ``ks``, the ``axis`` of costs with what it is reckoned by, the ``seed`` of the resampling.
+
+    ``worth``: of answers, for drawing until a verifier accepts; ``reliability``: show pass^k and G-Pass@k too.
+    """
 
     ks: Sequence[int] | None = None
     axis: str | None = None
     prices: Prices | None = None
     shape: Shape | None = None
     seed: int = 0
+    worth: Worth = Worth()
+    reliability: bool = False
 
 
 def of_pool(path: str, run: str | None = None, asked: Asked = Asked()) -> list[Figures]:
@@ -61,7 +78,8 @@ def of_counts(tables: Sequence[Counts], asked: Asked = Asked()) -> list[Figures]
 def _of_counts(counts: Counts, asked: Asked) -> Figures:
     curve = coverage_curve(counts, asked.ks, seed=asked.seed)
     facts = {"model": counts.name, "problems": counts.n_problems, "draws": int(counts.n.sum())}
-    figures = Figures(facts, [curve], axis=chosen({"samples": SAMPLES}, asked.axis))
+    more = reliability_curves(counts, curve.k, seed=asked.seed) if asked.reliability else []
+    figures = Figures(facts, [curve, *more], axis=chosen({"samples": SAMPLES}, asked.axis))
     if counts.adaptive:
         return replace(figures, notes=[_how_stopped(counts)])
     told = [Told(one) for one in forecasts(counts, seed=asked.seed)]
@@ -77,10 +95,13 @@ def _of_run(pool: SqlitePool, row: RunRow, figures: Figures, asked: Asked) -> Fi
     more = selector_curves(
         draws, figures.coverage.k, scores=said.scores, accepted=said.accepted, seed=row.identity["seed"]
     )
+    if asked.reliability:
+        more += reliability_curves(counts, figures.coverage.k, seed=row.identity["seed"])
     figures = replace(
         figures,
         curves=[*figures.curves, *more],
         notes=[*figures.notes, *said.notes],
+        resampling={name: _resampled(draws, table, asked) for name, table in said.accepted.items()},
         axis=axis,
         costs=costs,
         forecasts=told,
@@ -107,6 +128,13 @@ def _fitted(name: str, counts: Counts, seed: int) -> FittedLaw:
         return FittedLaw(law)
     intervals = parameter_intervals(name, counts, seed) if name in WITH_INTERVALS else {}
     return FittedLaw(law, intervals, induced(law) if "asymptotic exponent" in law.parameters else None)
+
+
+def _resampled(draws: Draws, accepted: Bools, asked: Asked) -> Resampling:
+    worth = asked.worth
+    return resampling(
+        accepted.tolist(), draws.correct, v_fp=worth.wrong, v_abstain=worth.abstain, cost=worth.draw, seed=asked.seed
+    )
 
 
 def _points(pool: SqlitePool, row: RunRow, axis: Cost, tokens: Cost | None) -> list[Point]:

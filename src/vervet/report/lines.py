@@ -9,6 +9,7 @@ from vervet.report.table import MISSING, text_table
 from vervet.scaling.cost import Cost
 from vervet.scaling.forecast import Reach
 from vervet.scaling.intervals import Estimate
+from vervet.scaling.resampling import Resampling
 
 _MOST_COLUMNS = 6  # ks of the table of many sets
 
@@ -63,6 +64,28 @@ def cost_lines(costs: Mapping[str, Cost], ks: Sequence[int]) -> list[str]:
     """What the ks of a curve cost per problem, a row per axis that is known."""
     rows = [[cost.unit, *(_short(cost.at(k)) for k in ks)] for cost in costs.values() if cost.unit != "samples"]
     return text_table(["cost of k draws a problem", *(f"{k:,}" for k in ks)], rows).splitlines() if rows else []
+
+
+def resampling_lines(found: Mapping[str, Resampling]) -> list[str]:
+    """Drawing until a verifier accepts: which number of draws at most is worth most, and what more draws lead to."""
+    text = []
+    for name, one in found.items():
+        if one.best_k:
+            i = one.best_k - 1
+            best = (
+                f"worth most with at most {one.best_k:,} draws: {_estimate(one.best_value)}, "
+                f"{100 * one.accuracy[i]:.1f} % right, {100 * one.abstained[i]:.1f} % without an answer"
+            )
+        else:
+            best = "worth most with no draw at all: abstain"
+        last = f"at {one.ks[-1]:,} draws {one.value[-1]:.3f}"
+        ceiling = f", ceiling {_estimate(one.ceiling)} of what it accepts" if one.ceiling else ""
+        text.append(f"drawing until {name} accepts: {best}; {last}{ceiling}")
+    return text
+
+
+def _estimate(one: Estimate) -> str:
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
 def reach_line(reached: Reach, costs: Mapping[str, Cost]) -> str:

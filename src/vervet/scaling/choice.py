@@ -17,12 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vervet.scaling.counted import pass_at_k_of
 from vervet.scaling.counts import Counts
 from vervet.scaling.distributional import induced, spread_of
 from vervet.scaling.draws import Floats, Ints
 from vervet.scaling.law import grid
 from vervet.scaling.laws import Refitted, parameter_intervals, refitted
-from vervet.scaling.power_law import POINTS, curve, pass_table
+from vervet.scaling.power_law import POINTS, curve
 
 POWER_LAWS = ("beta", "scaled beta", "kumaraswamy", "scaled kumaraswamy")
 SATURATING = "saturating beta"
@@ -244,7 +245,7 @@ def _curves(counts: Counts) -> tuple[Ahead, ...]:
     ks = grid(counts.least_n)
     up_to = int(np.sqrt(counts.least_n))
     seen = ks <= up_to
-    coverage = pass_table(counts, ks).mean(axis=0)
+    coverage = pass_at_k_of(counts, ks.tolist()).mean(axis=0)
     fits = {name: points(ks[seen], coverage[seen]) for name, points in POINTS.items()}
     return tuple(
         Ahead(name, up_to, float(np.abs(curve(found, ks[~seen]) - coverage[~seen]).max()))

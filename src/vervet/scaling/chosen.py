@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,7 +39,10 @@ def selector_curves(
         found[f"vote weighted by {name}"] = weighted_vote_at_k(ballots, ks, seed).values
     for name, table in accepted.items():
         found[f"first accepted by {name}"] = first_accepted_at_k(right, np.asarray(table, dtype=bool), ks)
-    return [_curve(name, draws, tuple(ks), values, seed) for name, values in found.items()]
+    return [
+        selector_curve(name, ks, values, draws.n, draws.n_not_judged, seed=seed, clusters=draws.clusters)
+        for name, values in found.items()
+    ]
 
 
 def _weights(values: Floats) -> Floats:
@@ -51,10 +54,14 @@ def _weights(values: Floats) -> Floats:
         return np.where(known, 1 / (1 + np.exp(-np.where(known, values, 0.0))), 0.0)
 
 
-def _curve(name: str, draws: Draws, ks: tuple[int, ...], values: Floats, seed: int) -> Curve:
-    band, mean = new_problems(values, seed, clusters=draws.clusters), tuple(values.mean(axis=0).tolist())
+def selector_curve(
+    name: str, ks: Sequence[int], values: Floats, n: int, n_not_judged: int = 0, *, seed: int,
+    clusters: Sequence[Hashable] | None = None,
+) -> Curve:  # fmt: skip
+    """A curve from the value of each problem at each k, (problems, ks), of ``n`` draws each; new problems alone have an interval."""
+    band, mean = new_problems(values, seed, clusters=clusters), tuple(values.mean(axis=0).tolist())
     unknown = (None,) * len(ks)
     return Curve(
-        name, ks, mean, tuple(band.low.tolist()), tuple(band.high.tolist()), unknown, unknown, mean, mean, draws.n_problems,
-        draws.n, draws.n_not_judged,
+        name, tuple(ks), mean, tuple(band.low.tolist()), tuple(band.high.tolist()), unknown, unknown, mean, mean, len(values),
+        n, n_not_judged,
     )  # fmt: skip

@@ -21,11 +21,12 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import betainc
 
+from vervet.scaling.counted import pass_at_k_of
 from vervet.scaling.counts import Counts
 from vervet.scaling.draws import Floats, Ints
 from vervet.scaling.law import Fitter, Law, Refit, grid
 from vervet.scaling.mixture import Shape, Spread, marginal
-from vervet.scaling.power_law import loglog_points, pass_table, undefined
+from vervet.scaling.power_law import loglog_points, undefined
 
 BOUNDS = (0.01, 100.0)
 START = (0.35, 3.5)
@@ -134,7 +135,7 @@ def _fitter(name: str) -> Fitter:
         tally = _tallies(counts)
         full = _search(SEARCHES[name], tally(None), None) if counts.n_problems > 1 else ALONE
         ks = grid(counts.least_n)
-        table = pass_table(counts, ks)
+        table = pass_at_k_of(counts, ks.tolist())
 
         def refit(weights: Floats | None) -> Law:
             found = full

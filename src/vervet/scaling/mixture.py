@@ -30,6 +30,7 @@ N_NODES = 96  # on either side of the centre
 MANY = 10.0  # draws times scale: below, coverage is summed itself, beyond, what is left of it
 REACH = 4000.0  # exp(-.01 x 4,000) = e-40 of the mass lies beyond
 _LEAST = 1e-300
+_MAX_LOG = 700.0  # exp of more overflows
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ class Spread:
             )
             solved = -np.expm1(np.minimum(log_failure, 0.0))
         else:
-            nodes = Nodes(np.minimum(0.5, 1 / (k * self.scale + 1)), np.ones(len(k)), self.scale)
+            few = k * self.scale < MANY
+            likely = (self.alpha + 1) / (self.alpha + self.beta + 1)  # where the first draws are solved
+            nodes = Nodes(np.where(few, likely, 1 / (k * self.scale + 1)), np.ones(len(k)), self.scale)
             share = np.exp(nodes.log_mass + _DENSITIES[self.shape](self.alpha, self.beta, nodes)[0])
             survived = k[:, None] * nodes.log_wrong
             small = (share * -np.expm1(survived)).sum(axis=1)
             large = 1 - (share * np.exp(survived)).sum(axis=1)  # the nodes are dense where many draws still fail
-            solved = np.where(k * self.scale < MANY, small, large)
+            solved = np.where(few, small, large)
         return np.asarray(np.clip((1 - self.unsolvable) * solved, 0.0, 1.0))
 
     def log_likelihood(self, n: ArrayLike, correct: ArrayLike) -> Floats:
@@ -99,7 +102,7 @@ class Spread:
             "kumaraswamy": np.log(self.beta) + gammaln(1 + self.alpha),
         }
         log = logs[self.shape]
-        return float((1 - self.unsolvable) * np.exp(log - self.alpha * np.log(self.scale)))
+        return float((1 - self.unsolvable) * np.exp(np.minimum(log - self.alpha * np.log(self.scale), _MAX_LOG)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,30 +14,16 @@ from functools import partial
 import numpy as np
 from scipy.optimize import leastsq
 
+from vervet.scaling.counted import pass_at_k_of
 from vervet.scaling.counts import Counts
 from vervet.scaling.draws import Floats, Ints
 from vervet.scaling.law import Law, Refit, grid
-from vervet.scaling.passk import pass_at_k
 
 Shape = Callable[[Floats, Floats], Floats]
 """Coverage from a fit's own parameters and log k."""
 
 START_B = -0.3  # of Brown et al. 2024's curve_fit
 _MAX_LOG = 700.0  # exp of more overflows
-
-
-def pass_table(counts: Counts, ks: Sequence[int] | Ints) -> Floats:
-    """pass@k of every problem from its own n, shape (problems, ks). Raises Mistake where k exceeds a problem's n.
-
-    >>> pass_table(Counts([2, 2], [1, 2]), [1, 2]).tolist()
-    [[0.5, 1.0], [1.0, 1.0]]
-    """
-    counts.expect_fixed()
-    table = np.empty((counts.n_problems, len(ks)))
-    for n in np.unique(counts.n):
-        rows = counts.n == n
-        table[rows] = pass_at_k(int(n), counts.correct[rows], [int(k) for k in ks])
-    return table
 
 
 def undefined(name: str, parameters: Sequence[str], reason: str) -> Law:
@@ -142,7 +128,7 @@ def curve(parameters: Floats, ks: Sequence[int] | Ints) -> Floats:
 def _refit(name: str, parameters: tuple[str, ...], points: Points, counts: Counts) -> Refit:
     counts.expect_fixed()
     ks = grid(counts.least_n)
-    table = pass_table(counts, ks)
+    table = pass_at_k_of(counts, ks.tolist())
 
     def refit(weights: Floats | None) -> Law:
         coverage = table.mean(axis=0) if weights is None else weights @ table / weights.sum()

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from vervet.errors import Mistake
+from vervet.scaling.chosen import selector_curve
+from vervet.scaling.counts import Counts
+from vervet.scaling.curves import Curve
 from vervet.scaling.draws import Floats, Ints
 from vervet.scaling.passk import check_ks
 
@@ -102,3 +105,17 @@ def _chances(n: int, counts: Ints, k: int) -> Floats:
 
 def _log_comb(n: Ints, k: Ints) -> Floats:
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+
+def reliability_curves(counts: Counts, ks: Sequence[int], *, seed: int) -> list[Curve]:
+    """pass^k, and G-Pass@k at shares of .5 and .75, against k: means over problems with intervals over new problems.
+
+    Raises Mistake for adaptively drawn counts and for different numbers of draws.
+
+    >>> [curve.name for curve in reliability_curves(Counts([4, 4], [4, 1]), [1, 2], seed=0)]
+    ['pass^k', 'G-Pass@k .5', 'G-Pass@k .75']
+    """
+    n = counts.common_n
+    found = {"pass^k": all_at_k(n, counts.correct, ks)}
+    found |= {f"G-Pass@k {share:g}".replace("0.", "."): most_at_k(n, counts.correct, ks, share) for share in (0.5, 0.75)}
+    return [selector_curve(name, tuple(ks), values, n, seed=seed) for name, values in found.items()]
