@@ -18,10 +18,10 @@ help:  ## list the commands
 	@echo "variables: PYTHON=python3  make test ARGS='-k pool'  make prove ONLY=<issue|id|stale|all> QUICK=1"
 
 demo: $(VENV)/.demo  ## watch a real model get better as samples are added: no key, no server, no download
-	$(DEMO) --with "generate(n=100) | vote()" --problems 100
-	@echo; echo "20 of these problems: what 100 draws foretell of 1,000 is kept in the pool, then they are drawn to 1,000"; echo
-	$(DEMO) --with "generate(n=100) | vote()" --problems 20 >/dev/null
-	$(DEMO) --with "generate(n=1000) | vote()" --problems 20 >/dev/null
+	$(DEMO) --with "generate(n=64) | vote()" --problems 100
+	@echo; echo "20 harder problems: what 100 draws foretell is kept in the pool; then they are drawn to 1,000"; echo
+	$(DEMO) --with "generate(n=100) | vote()" --problems 20 --level 8 >/dev/null
+	$(DEMO) --with "generate(n=1000) | vote()" --problems 20 --level 8 >/dev/null
 	$(BIN)/vervet scale demo.sqlite --html demo.html
 
 test: $(VENV)/.dev  ## every test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -281,7 +282,10 @@ def demo(size: Size) -> Figure:
             ["make", "demo"], cwd=f"{folder}/clone", check=True, env=env, capture_output=True, text=True
         )
         minutes = (time.monotonic() - begun) / 60
-    return Figure(f"{minutes:.1f} minutes after the installs", minutes < 5 and "coverage" in done.stdout, "slower")
+    checked = re.findall(r"(\d+) of (\d+) that can be checked lie in their interval", done.stdout)
+    told = ", ".join(f"{held} of {n} stored forecasts that can be checked lie in their interval" for held, n in checked)
+    text = f"{minutes:.1f} minutes after the installs; {told or 'no forecast could be checked'}"
+    return Figure(text, minutes < 5 and bool(checked), "slower, or no stored forecast was checked")
 
 
 MEASURES: dict[str, Callable[[Size], Figure]] = {

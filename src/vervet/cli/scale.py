@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import Mistake
-from ..exchange.counts import is_counts, parse_stopped, read_counts
+from ..exchange.counts import parse_stopped, read_counts
 from ..report import files, lab, lines, pages
 from ..report.data import data
 from ..report.figures import Figures
 from ..report.html import write_page
-from ..report.table import curve_table
 from ..scaling.cost import Shape
 from ..scaling.counts import Counts
 from ..scaling.forecast import Reach, reach
+from ..tasks.reading import ENDINGS
 from ..types import Prices
 from .common import existing, print_json
 
@@ -49,7 +49,10 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--shape", metavar="SIZES", help="of the model, for FLOPs: parameters=8e9,layers=32,width=4096,heads=32"
     )
     verb.add_argument(
-        "--seed", type=int, default=0, help="of the resampling of counts (default: 0; runs have their own)"
+        "--seed",
+        type=int,
+        default=0,
+        help="of the resampling of counts and of --reach (default: 0; runs have their own)",
     )
     verb.add_argument("--reliability", action="store_true", help="also the chance that all, or at least half or three quarters, "
                       "of k draws are right: pass^k and G-Pass@k")  # fmt: skip
@@ -67,9 +70,7 @@ def main(args: argparse.Namespace) -> int:
     if bad := [share for share in args.reach if not 0 < share < 1]:
         raise Mistake(f"--reach: expected a share of problems between 0 and 1, such as .95, but got {bad[0]}")
     figures, tables = _figures(args)
-    reached = (
-        [[reach(counts, share, seed=args.seed) for share in args.reach] for counts in tables] if args.reach else []
-    )
+    reached = [[_reach(counts, share, args.seed) for share in args.reach] for counts in tables] if args.reach else []
     if args.json:
         _print_data(args, figures, reached)
     else:
@@ -87,12 +88,19 @@ def _figures(args: argparse.Namespace) -> tuple[list[Figures], list[Counts]]:
     shape = Shape.parse(args.shape) if args.shape else None
     prices = _prices(args.prices) if args.prices else None
     asked = lab.Asked(_ks(args.k), args.axis, prices, shape, args.seed, _worth(args.worth), args.reliability)
-    if Path(args.what).is_file() and is_counts(args.what):
+    if Path(args.what).suffix in ENDINGS and Path(args.what).is_file():
+        if args.prices or args.shape:
+            raise Mistake("--prices and --shape are for a pool: a table of counts knows no tokens")
         tables = read_counts(args.what, parse_stopped(args.stopped) if args.stopped else None)
         return lab.of_counts(tables, asked), tables
     if args.stopped:
         raise Mistake("--stopped is for a table of counts: a pool knows what ended its runs")
     path, run = (args.what, args.run) if Path(args.what).exists() or args.run else (args.pool, args.what)
+    if path != args.what and not Path(path).exists():
+        raise Mistake(
+            f"expected a pool file, a table of success counts, or the id of a run of --pool, but there is no file {run!r} and "
+            f"no pool {path!r}"
+        )
     figures = lab.of_pool(existing(path), run, asked)
     return figures, pages.counts_shown(path, figures)
 
@@ -101,7 +109,7 @@ def _print(figures: Sequence[Figures], reached: Sequence[Sequence[Reach]]) -> No
     if len(figures) > 1 and "run" not in figures[0].facts:
         print("\n".join(lines.side_by_side(figures)))
         parts = [
-            [one.title, *([one.verdict] if one.verdict else []), *lines.forecast_lines(one.forecasts)]
+            [one.title, *([one.verdict] if one.verdict else []), *lines.forecast_lines(one.forecasts), *one.notes]
             for one in figures
         ]
     else:
@@ -113,7 +121,7 @@ def _print(figures: Sequence[Figures], reached: Sequence[Sequence[Reach]]) -> No
 
 def _part(figures: Figures) -> list[str]:
     """One set of draws: its curves, laws, forecasts, costs, and what else must be said."""
-    head = pages.table(figures) if "run" in figures.facts else f"{figures.title}\n\n{curve_table(figures.curves)}"
+    head = pages.table(figures) if "run" in figures.facts else f"{figures.title}\n\n{pages.curves_table(figures)}"
     more = (
         lines.resampling_lines(figures.resampling),
         lines.law_lines(figures.laws, figures.verdict), lines.forecast_lines(figures.forecasts),
@@ -129,6 +137,13 @@ def _print_data(args: argparse.Namespace, figures: Sequence[Figures], reached: S
     print_json(found)
 
 
+def _reach(counts: Counts, share: float, seed: int) -> Reach:
+    """The draws that a coverage takes; in words alone where nothing is forecast from such draws."""
+    if counts.adaptive:
+        return Reach(None, None, None, f"coverage {share:g} cannot be forecast: {pages.how_drawn(counts)}")
+    return reach(counts, share, seed=seed)
+
+
 def _ks(text: str | None) -> list[int] | None:
     if text is None:
         return None
@@ -141,7 +156,10 @@ def _ks(text: str | None) -> list[int] | None:
 def _prices(text: str) -> Prices:
     """Prices as ``prompt=0.15,completion=0.6``."""
     try:
-        return Prices(**_numbers(text))
+        given = _numbers(text)
+        if min(given.values()) < 0:
+            raise ValueError(text)
+        return Prices(**given)
     except (TypeError, ValueError):
         raise Mistake(
             "--prices: expected prompt=USD,completion=USD and perhaps cached_prompt=, cache_write= (usd per million tokens) and "

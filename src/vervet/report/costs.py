@@ -56,13 +56,18 @@ def chosen(costs: Mapping[str, Cost], axis: str | None) -> Cost:
     """The axis that was asked for, else the first. Raises ``Mistake`` where it cannot be reckoned."""
     if axis is None:
         return next(iter(costs.values()))
+    if axis not in AXES:
+        raise Mistake(f"expected an axis ({', '.join(AXES)}), but got {axis!r}")
     if axis not in costs:
         needs = {
-            "usd": "--prices prompt=...,completion=...",
-            "flops": "--shape parameters=...,layers=...,width=...,heads=...",
+            "usd": "draws whose tokens are known, and --prices prompt=...,completion=...",
+            "flops": "draws whose tokens are known, and --shape parameters=...,layers=...,width=...,heads=...",
+            "tokens": "draws whose tokens are known",
         }
         hint = next((text for name, text in needs.items() if name.rstrip("s") in axis), "a run that itself drew")
-        raise Mistake(f"expected one of the axes {', '.join(costs)}, but got {axis!r}; it needs {hint}")
+        raise Mistake(
+            f"expected one of the axes that are known ({', '.join(costs)}), but got {axis!r}; it needs {hint}"
+        )
     return costs[axis]
 
 

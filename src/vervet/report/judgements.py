@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,13 +33,16 @@ def judgements(pool: SqlitePool, row: RunRow, names: Sequence[str], n: int) -> J
     """The scorers that judged each of the ``n`` declared draws of these problems; a lost draw is neither liked nor accepted."""
     scores, accepted, asks, notes = dict[str, Floats](), dict[str, Bools](), dict[str, Floats](), list[str]()
     other = judged.n_used(pool, row.id)
-    for stored in judged.scorers(pool, row.id):
+    every = judged.scorers(pool, row.id)
+    models = Counter(stored.partition("@")[0] for stored in every)
+    for stored in every:
         tables = _tables(pool, row, stored, names)
         n_missing = sum(value is None and accept is None for table in tables for value, accept in table)
         if n_missing:
             notes.append(f"{stored} is left out: it did not judge {n_missing:,} of the draws.")
             continue
         name = stored.partition("@")[0]
+        name = name if models[name] == 1 else stored  # one judge, asked of several models
         lost = [n - len(table) for table in tables]
         if all(accept is not None for table in tables for _, accept in table):
             accepted[name] = np.array(

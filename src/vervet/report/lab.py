@@ -18,7 +18,7 @@ from vervet.report.costs import SAMPLES, chosen, costs_of
 from vervet.report.figures import Figures, FittedLaw, Point, Told
 from vervet.report.judgements import judgements
 from vervet.report.samples import shown_problems
-from vervet.run.declared import counts_of, draws_of
+from vervet.run.declared import counts_of, declared_draws, draws_of
 from vervet.run.foretold import foretell, truth
 from vervet.scaling.choice import verdict
 from vervet.scaling.chosen import selector_curves
@@ -49,7 +49,8 @@ class Worth:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be shown: ``ks``, the ``axis`` of costs with what it is reckoned by, the ``seed`` of the resampling.
+    """What is to be shown: ``ks``, the ``axis`` of costs with what it is reckoned by, the ``seed`` of the resampling
+    of counts (runs have their own).
 
     ``worth``: of answers, for drawing until a verifier accepts; ``reliability``: show pass^k and G-Pass@k too.
     """
@@ -77,16 +78,21 @@ def of_counts(tables: Sequence[Counts], asked: Asked = Asked()) -> list[Figures]
 
 def _of_counts(counts: Counts, asked: Asked) -> Figures:
     curve = coverage_curve(counts, asked.ks, seed=asked.seed)
-    facts = {"model": counts.name, "problems": counts.n_problems, "draws": int(counts.n.sum())}
+    facts: dict[str, object] = {"model": counts.name, "problems": counts.n_problems, "draws": int(counts.n.sum())}
+    if drawn := pages.how_drawn(counts):
+        facts["drawn"] = drawn
     more = reliability_curves(counts, curve.k, seed=asked.seed) if asked.reliability else []
     figures = Figures(facts, [curve, *more], axis=chosen({"samples": SAMPLES}, asked.axis))
     if counts.adaptive:
-        return replace(figures, notes=[_how_stopped(counts)])
+        return replace(figures, notes=[pages.stopped_note(counts)])
     told = [Told(one) for one in forecasts(counts, seed=asked.seed)]
     return replace(_with_laws(figures, counts, asked), forecasts=told, rates=counts.rates.tolist())
 
 
 def _of_run(pool: SqlitePool, row: RunRow, figures: Figures, asked: Asked) -> Figures:
+    if declared_draws(row) is None:  # it stopped at the first right answers: k draws have no cost of their own
+        return replace(figures, axis=chosen({"samples": SAMPLES}, asked.axis))
+    asked = replace(asked, seed=row.identity["seed"])
     counts, draws = counts_of(pool, row), draws_of(pool, row)
     costs = costs_of(pool, row, draws, asked.prices, asked.shape)
     axis = chosen(costs, asked.axis)
@@ -155,12 +161,3 @@ def _points(pool: SqlitePool, row: RunRow, axis: Cost, tokens: Cost | None) -> l
         low, high = facts["interval"]
         found.append(Point(other.identity["architecture"], axis.at(n_draws), Estimate(facts["accuracy"], low, high)))
     return found
-
-
-def _how_stopped(counts: Counts) -> str:
-    assert counts.stopped is not None
-    cap = f", at most {counts.stopped.cap} draws" if counts.stopped.cap else ""
-    return (
-        f"Drawn until {counts.stopped.successes} right{cap}: counted by paths (Girshick, Mosteller and Savage 1946); no law is "
-        "fitted to such a set and nothing is forecast from it."
-    )

@@ -108,7 +108,7 @@ def side_by_side(figures: Sequence[Figures]) -> list[str]:
         rows.append([one.title, *(f"{curve.value[i]:.5f} [{curve.low[i]:.5f}, {curve.high[i]:.5f}]" for i in at)])
     head = "Coverage at k draws, share of problems, with 95 % intervals over new problems (bootstrap over problems):"
     lines = [head, *text_table(["", *(f"k = {k:,}" for k in shown)], rows).splitlines()]
-    for name in [law.law.name for law in figures[0].laws]:
+    for name in dict.fromkeys(law.law.name for one in figures for law in one.laws):
         fitted = [(one.title, law) for one in figures for law in one.laws if law.law.name == name]
         if not all(law.law.undefined for _, law in fitted):
             lines += ["", f"law {name}", *_side(fitted)]
@@ -137,14 +137,14 @@ def _cell(one: FittedLaw, name: str) -> str:
 
 
 def _some(ks: Sequence[int]) -> list[int]:
-    """Powers of ten where there are many ks.
+    """Powers of ten where there are many ks; where none is among them, every second or third.
 
-    >>> _some([1, 2, 5, 10, 20, 50, 100, 200])
-    [1, 10, 100]
+    >>> _some([1, 2, 5, 10, 20, 50, 100, 200]), _some([2, 3, 5, 7, 11, 13, 17])
+    ([1, 10, 100], [2, 5, 11, 17])
     """
     if len(ks) <= _MOST_COLUMNS:
         return list(ks)
-    return [k for k in ks if str(k).strip("0") == "1"]
+    return [k for k in ks if str(k).strip("0") == "1"] or list(ks[:: -(-len(ks) // _MOST_COLUMNS)])
 
 
 def _number(value: float | None) -> str:

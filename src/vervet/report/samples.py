@@ -42,10 +42,9 @@ def _samples(pool: SqlitePool, row: RunRow, name: str, example: Example) -> list
     rows = []
     for sample in pool.samples_of(name, LOOKED_AT, row.id):
         verdict, answer = verdicts.get(text_digest(sample.text)), read(example.problem, sample.text)
-        outcome = verdict.outcome if verdict else "not_judged"
-        rows.append(
-            ShownSample(sample.address.index, _text(sample), answer.text if answer else None, outcome, sample.n_tokens)
-        )
+        if verdict is not None:  # else what a judge said, or a plan
+            said = answer.text if answer else None
+            rows.append(ShownSample(sample.address.index, _text(sample), said, verdict.outcome, sample.n_tokens))
     right = [s for s in rows if s.outcome == "correct"]
     wrong = [s for s in rows if s.outcome != "correct"]
     kept = _both(right, wrong)

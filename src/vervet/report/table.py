@@ -61,16 +61,17 @@ def value_text(name: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def curve_table(curves: Sequence[Curve]) -> str:
+def curve_table(curves: Sequence[Curve], drawn: str = "") -> str:
     """The curves side by side, one row per k, followed by the words that say what the figures are.
 
     A cell is: value [95 % over new problems] ± half-width of the 95 % under new draws on the same problems (only
-    where k is at most a quarter of the draws). Shares in percent. No curve gives an empty string.
+    where k is at most a quarter of the draws). Shares in percent. ``drawn``: how, where it was not one declared number
+    (``notes``). No curve gives an empty string.
     """
     if not curves:
         return ""
     rows = [[f"{k:,}", *(cell(curve, i) for curve in curves)] for i, k in enumerate(curves[0].k)]
-    return text_table(["k", *(heading(curve) for curve in curves)], rows) + "\n\n" + "\n".join(notes(curves))
+    return text_table(["k", *(heading(curve) for curve in curves)], rows) + "\n\n" + "\n".join(notes(curves, drawn))
 
 
 def heading(curve: Curve) -> str:
@@ -94,11 +95,15 @@ def draws_text(curve: Curve, i: int, scale: float, digits: int) -> str:
     return f"±{half:,.{digits if half >= 10 else 1}f}"
 
 
-def notes(curves: Sequence[Curve]) -> list[str]:
-    """The unit of analysis and both intervals in words; a line more where draws were not judged."""
+def notes(curves: Sequence[Curve], drawn: str = "") -> list[str]:
+    """The unit of analysis and both intervals in words; a line more where draws were not judged.
+
+    ``drawn``: how, where it was not one declared number: "drawn until 1 right".
+    """
     one = curves[0]
+    how = f", {drawn}" if drawn else f" x {one.n_draws:,} draws each, at k over all subsets of k draws"
     lines = [
-        f"Means over {one.n_problems:,} problems x {one.n_draws:,} draws each, at k over all subsets of k draws.",
+        f"Means over {one.n_problems:,} problems{how}.",
         "[ ] 95 % interval over new problems (bootstrap over problems, shared by all columns).",
         "±   95 % under new draws on the same problems (jackknife within problems; needs n of at least 4 k).",
     ]

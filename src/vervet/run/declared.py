@@ -6,12 +6,15 @@ such range: drawing that stopped at the first accepted answer is counted by that
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import Mistake
 from ..operators import Operator, parse
 from ..operators.generate import Generate
 from ..pool import SqlitePool
+from ..pool.judged import drawn
 from ..pool.rows import RunRow, UseRow
 from ..rules import Accepted
 from ..scaling.counts import Counts, Stopped
@@ -20,6 +23,14 @@ from ..scaling.draws import Draws
 FIRST = ("", "0:generate")  # the operator of an architecture's first drawing
 
 _RIGHT = {"correct": True, "incorrect": False}
+
+
+def has_architecture(row: RunRow) -> bool:
+    """Whether a run drew by an architecture; what imports and regradings leave behind did not."""
+    try:
+        return bool(_architecture(row).parts)
+    except Mistake:
+        return False
 
 
 def declared_draws(row: RunRow) -> int | None:
@@ -66,21 +77,17 @@ def counts_of(pool: SqlitePool, row: RunRow) -> Counts:
     """Draws and right draws of each finished problem of a run; a draw that was not judged counts as wrong.
 
     A run that stopped at the first answer that a verifier accepts is counted under that rule, if the verifier accepted just
-    what is right. Raises ``Mistake`` where nothing unbiased can be said of it.
+    what is right and no draw was lost. Raises ``Mistake`` where nothing unbiased can be said of it.
     """
     tables = _first_uses(pool, row)
-    names = [name for name, _ in tables]
+    name, names = str(row.identity["architecture"]), [problem for problem, _ in tables]
     right = [sum(u.outcome == "correct" for u in table) for _, table in tables]
     rule = _stopped(row)
     if rule is None:
-        return Counts([expect_declared(row)] * len(names), right, row.identity["architecture"], names)
-    try:
-        return Counts([max(1, len(table)) for _, table in tables], right, row.identity["architecture"], names, rule)
-    except Mistake as error:
-        raise Mistake(
-            f"{row.identity['architecture']}: it stopped at the first answer that its verifier accepted, which is not always "
-            f"the first right one ({error}), so coverage cannot be told from it; analyse a run of generate(n=...) alone"
-        ) from None
+        return Counts([expect_declared(row)] * len(names), right, name, names)
+    if why := _misled(pool, row, tables, rule):
+        raise Mistake(f"{name}: {why}, so coverage cannot be told from it; analyse a run of generate(n=...) alone")
+    return Counts([len(table) for _, table in tables], right, name, names, rule)
 
 
 def solved_by(pool: SqlitePool, row: RunRow, k: int) -> dict[str, bool]:
@@ -120,6 +127,22 @@ def _stopped(row: RunRow) -> Stopped | None:
     if not isinstance(first, Generate) or first.cut or row.identity.get("budget"):
         return None
     return Stopped(1, first.n) if isinstance(first.until, Accepted) else None
+
+
+def _misled(pool: SqlitePool, row: RunRow, tables: Sequence[tuple[str, list[UseRow]]], rule: Stopped) -> str:
+    """Why a run that stopped at what its verifier accepted did not stop at the first right answers; "" where it did."""
+    used = drawn(pool, row.id)
+    n_used = Counter(use[:-1] for use in used)  # by stream, whose indices begin at 0
+    if any(use[-1] >= n_used[use[:-1]] for use in used) or not all(table for _, table in tables):
+        return "a draw of it was refused or failed, and nothing says at which place"
+    for problem, table in tables:
+        *before, last = [use.outcome == "correct" for use in table]
+        if any(before) or not (last or len(table) == rule.cap):
+            return (
+                "it stopped at the first answer that its verifier accepted, which is not always the first right one "
+                f"({problem}: {sum(before) + last} right of {len(table)} draws)"
+            )
+    return ""
 
 
 def _first_uses(pool: SqlitePool, row: RunRow) -> list[tuple[str, list[UseRow]]]:

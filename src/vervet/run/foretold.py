@@ -18,13 +18,14 @@ LEAST = 10  # draws a problem, and problems, from which something is foretold
 def foretell(pool: SqlitePool, row: RunRow) -> list[Forecast]:
     """Coverage at 10 and at 100 times the declared draws of a run, kept with the run; a forecast that it has stays.
 
-    Nothing where the run declared no draws, or has fewer than ten of them or ten problems. Cost: a second or two.
+    Nothing where the run declared no draws, has fewer than ten of them or ten problems, or is not finished: what is foretold
+    of some of its problems would stay. Cost: a second or two.
     """
     if (declared_draws(row) or 0) < LEAST:
         return []
     if not (known := kept(pool, row)):
         counts = counts_of(pool, row)
-        if counts.n_problems < LEAST:
+        if counts.n_problems < max(LEAST, row.identity.get("problems") or 0):
             return []
         with threadpool_limits(1, "blas"):  # many small products: threads take ten times as long on a busy machine
             made = forecasts(counts, seed=row.identity["seed"])
@@ -41,7 +42,8 @@ def kept(pool: SqlitePool, row: RunRow) -> list[Forecast]:
 def truth(pool: SqlitePool, row: RunRow, forecast: Forecast) -> float | None:
     """Coverage by the first k draws, where a run of the pool has declared so many; None while none has.
 
-    "same problems": a run that asked the same of the same problems. "new problems": one that asked it of others alone.
+    "same problems": a run that asked the same of the same problems, and whose first draws are those of this one (of one
+    replicate). "new problems": one that asked it of others alone.
     """
     mine = {answer.problem for answer in pool.answers(row.id)}
     for other in pool.runs():
@@ -51,7 +53,8 @@ def truth(pool: SqlitePool, row: RunRow, forecast: Forecast) -> float | None:
             solved = solved_by(pool, other, forecast.k)
         except Mistake:  # none of its problems is finished
             continue
-        if forecast.target == "same problems" and solved.keys() >= mine:
+        same = other.identity["replicate"] == row.identity["replicate"]
+        if forecast.target == "same problems" and same and solved.keys() >= mine:
             return sum(solved[name] for name in mine) / len(mine)
         if forecast.target == "new problems" and not solved.keys() & mine and len(solved) >= LEAST:
             return sum(solved.values()) / len(solved)

@@ -43,4 +43,6 @@ def grid(n: int, points: int = 20) -> Ints:
     >>> grid(100, 5).tolist()
     [1, 3, 10, 31, 100]
     """
-    return np.unique(np.logspace(0, np.log10(n), points).astype(np.int64))
+    ks = np.logspace(0, np.log10(n), points).astype(np.int64)
+    ks[-1] = n  # whose logarithm may be rounded down
+    return np.unique(ks)
