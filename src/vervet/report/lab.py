@@ -19,7 +19,7 @@ from vervet.report.figures import Figures, FittedLaw, Point, Told
 from vervet.report.judgements import judgements
 from vervet.report.samples import shown_problems
 from vervet.run.declared import counts_of, declared_draws, draws_of
-from vervet.run.foretold import foretell, truth
+from vervet.run.foretold import ahead_of, foretell, truth
 from vervet.scaling.choice import verdict
 from vervet.scaling.chosen import selector_curves
 from vervet.scaling.cost import Cost, Shape
@@ -85,7 +85,7 @@ def _of_counts(counts: Counts, asked: Asked) -> Figures:
     figures = Figures(facts, [curve, *more], axis=chosen({"samples": SAMPLES}, asked.axis))
     if counts.adaptive:
         return replace(figures, notes=[pages.stopped_note(counts)])
-    told = [Told(one) for one in forecasts(counts, seed=asked.seed)]
+    told = [Told(one) for one in forecasts(counts, ahead_of(counts), seed=asked.seed)]
     return replace(_with_laws(figures, counts, asked), forecasts=told, rates=counts.rates.tolist())
 
 
