@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.standard import FULL, QUICK, ROOT, Figure, Size
+from bench.standard import FULL, QUICK, ROOT, Figure, Size, start
 from vervet.errors import Mistake
+from vervet.exchange.export import export
+from vervet.run import Run
 from vervet.scaling.counted import coverage_at_k, pass_at_k_of
 from vervet.scaling.counts import Counts, Stopped
 from vervet.scaling.subsets import ballot, vote_over_all_plain
@@ -178,11 +180,38 @@ def adaptive(size: Size) -> Figure:
     return Figure(text, refused and bool((np.abs(paths - truth) < noise).all()), "path counting is off")
 
 
+def exports(size: Size) -> Figure:
+    """Real samples of the embedded model, written as training data: do `datasets` and TRL take them for what they are?"""
+    try:
+        import datasets
+        from transformers import AutoTokenizer
+        from trl.data_utils import is_conversational, maybe_apply_chat_template
+    except ImportError as error:
+        return Figure(f"not measured: {error}", False, "pip install trl datasets")
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "src/vervet/models/embedded")
+    said, wrong = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        run = start(Run("words", "generate(n=16)", problems=20, split="train", pool=f"{folder}/p.sqlite"))
+        for form in ("sft", "pairs", "groups"):
+            for kind, ending in (("parquet", "parquet"), ("json", "jsonl")):
+                path = f"{folder}/{form}.{ending}"
+                found = export(f"{folder}/p.sqlite", path, form, run=run.run)
+                rows = datasets.load_dataset(kind, data_files=path, split="train", cache_dir=f"{folder}/{form}-{kind}")
+                bad = [row for row in rows if not is_conversational(row)]
+                asked = {k: v for k, v in rows[0].items() if k not in ("responses", "rewards")}
+                whole = "prompt" in maybe_apply_chat_template(asked, tokenizer)
+                if len(rows) != found.rows or bad or not whole:
+                    wrong.append(f"{form} as {kind}: {len(rows)} of {found.rows} rows, {len(bad)} no conversation")
+            said.append(f"{found.rows} rows of {form}")
+    return Figure(f"{', '.join(said)}, from Parquet and JSON lines, all taken", not wrong, "; ".join(wrong))
+
+
 MEASURES: dict[str, Callable[[Size], Figure]] = {
     "monkeys": monkeys,
     "imported": imported,
     "exact-votes": exact_votes,
     "adaptive": adaptive,
+    "exports": exports,
 }
 
 

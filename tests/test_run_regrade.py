@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.riddles import start
 from vervet.errors import Mistake
 from vervet.pool import open_pool
 from vervet.run import Result, Run, regrade
@@ -243,3 +244,14 @@ def test_why_problems_have_no_verdict_is_counted(pool: str, monkeypatch: pytest.
     result = ran(pool, "words")
     assert result.reasons == {"nobody home": 7}
     assert result.data["reasons"] == {"nobody home": 7}
+
+
+def test_forecasts_that_rested_on_other_verdicts_are_forgotten(tmp_path: Path) -> None:
+    result = start(tmp_path, "generate(n=10)")
+    assert result.forecasts
+    regrade(result.pool)
+    with open_pool(result.pool) as pool:
+        assert len(pool.forecasts(result.run)) == len(result.forecasts)  # no verdict changed
+    regrade(result.pool, grader="json")
+    with open_pool(result.pool) as pool:
+        assert pool.forecasts(result.run) == []

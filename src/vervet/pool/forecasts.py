@@ -44,6 +44,10 @@ class Forecasts(ABC):
 
         self._put(work)
 
+    def forget_forecasts(self) -> None:
+        """Let go of all forecasts: what they were made from is judged otherwise now."""
+        self._put(lambda ledger: ledger.db.execute("DELETE FROM forecasts"))
+
     def forecasts(self, run: str | None = None) -> list[ForecastRow]:
         """The forecasts of a run, or of all, in the order of runs, n, k, law and target."""
         rows = self._rows(

@@ -16,6 +16,7 @@ from vervet.report.figure_canvas import DARK, LIGHT, Picture, variables
 from vervet.report.figure_headline import best_selector, headline, lines_of_forecasts, shares
 from vervet.report.figure_panels import by_importance, frontier, laws, offers, overview, rates
 from vervet.report.figures import Figures
+from vervet.report.lines import resampling_lines
 from vervet.report.table import cell, heading, notes, value_text, verifier_lines
 from vervet.scaling.curves import Curve
 
@@ -136,6 +137,7 @@ def _section(figures: Figures, mark: str, n_sections: int) -> str:
         *(f'<p class="muted">{escape(line)}</p>' for line in notes(curves)),
         "<h3>Verifiers against the grader</h3>" if figures.verifiers else "",
         *(f"<p>{escape(line)}</p>" for line in verifier_lines(figures.verifiers)),
+        *(f"<p>{escape(line)}</p>" for line in resampling_lines(figures.resampling)),
         "<h3>Notes</h3>" if figures.notes else "",
         *(f"<p>{escape(line)}</p>" for line in figures.notes),
         "<h3>The run</h3>" if facts else "",

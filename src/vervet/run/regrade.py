@@ -118,6 +118,8 @@ class _Regrading:
             finally:
                 if self.judge:
                     await self.judge.close()
+            if self.changed:  # forecasts rest on the verdicts that were
+                pool.forget_forecasts()
             await pool.flush()
             after = _accuracies(pool)
             accuracy = {run: (before[run], after[run]) for run in after}
