@@ -10,9 +10,9 @@ import pytest
 from bench import backtest, backtest_cells
 from bench.backtest_cells import ALONE, ESTIMATORS, MADE_UP, QUICK_PLAN, SHIPPED, Cell, Said, Table
 from bench.standard import FULL, QUICK
+from vervet.scaling.counted import pass_at_k_of
 from vervet.scaling.counts import Counts
 from vervet.scaling.forecast import DEFAULT_LAW
-from vervet.scaling.power_law import pass_table
 
 MODELS = ("small", "large")
 
@@ -70,7 +70,7 @@ def test_estimators_see_the_same_half_and_truths_are_of_either(data: Path) -> No
 
 def test_naive_estimators_go_on_as_they_did() -> None:
     counts = Counts([100] * 5, [0, 0, 1, 7, 60])
-    at = pass_table(counts, [10, 100]).mean(axis=0)
+    at = pass_at_k_of(counts, [10, 100]).mean(axis=0)
     linear = ALONE["last slope, linear"][0](counts)(None)
     assert linear.coverage_at([10, 100, 1000]) == pytest.approx([at[0], at[1], min(1, 2 * at[1] - at[0])])
     straight = np.log(-np.log(ALONE["last slope"][0](counts)(None).coverage_at([10, 100, 1000])))

@@ -116,7 +116,8 @@ def test_scale_prints_every_run_and_writes_one_page(
 ) -> None:
     pytest.importorskip("matplotlib")
     run(pool, "--with", "generate(n=8) | vote()", "--json")
-    run(pool, "--with", "generate(n=8) | best()", "--json")
+    run(pool, "--with", "generate(n=8) | best()", "--json")  # the same draws: a point beside their curve
+    run(pool, "--with", "generate(n=4)", "--json")
     capsys.readouterr()
     page = tmp_path / "page.html"
     assert main(["scale", pool, "--html", str(page)]) == 0

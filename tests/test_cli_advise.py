@@ -46,6 +46,14 @@ def test_where_nothing_is_drawn_the_pilot_is_named(tmp_path: Path, monkeypatch: 
         said("words", "--pool", "pool.sqlite")
 
 
+def test_a_table_of_counts_is_no_pool(tmp_path: Path) -> None:
+    table = tmp_path / "counts.csv"
+    table.write_text("problem,n,c\na,4,2\n")
+    for arguments in ([str(table)], ["words", "--pool", str(table)]):
+        with pytest.raises(Mistake, match="vervet scale"):
+            said(*arguments)
+
+
 @pytest.mark.parametrize("epsilon", ["-0.1", "1"])
 def test_an_epsilon_outside_its_range_is_a_mistake(tmp_path: Path, epsilon: str) -> None:
     start(tmp_path)

@@ -17,7 +17,10 @@ from vervet.errors import Mistake
 from vervet.pool import open_pool
 from vervet.report import comparison as comparison_module
 from vervet.report.comparison import Comparison, comparison
+from vervet.report.matching import EqualCost, equal_cost_lines
 from vervet.run import regrade
+from vervet.scaling.intervals import Estimate
+from vervet.scaling.matched import Matched, Row
 from vervet.types import Verdict, text_digest
 
 SURE = "fake/iid?p=0.95"
@@ -49,6 +52,9 @@ def test_the_better_run_is_named_with_points_p_and_costs(tmp_path: Path, capsys:
     assert "B used 4." in out or "B used 3." in out
     assert "give A as many tokens (a larger n) before you call B better" in out
     assert "coverage A, %" in out
+    assert "times the prompt and completion tokens of A" in out
+    assert "prompt and completion tokens used per problem" in out
+    assert "differences in points; a tied vote is shared, where a run takes the first):" in out
     (pair,) = compared(tmp_path, one.run, two.run).pairs
     r = pair.result
     assert r.difference.value == pytest.approx(one.accuracy - two.accuracy)
@@ -121,7 +127,29 @@ def test_problems_without_a_verdict_are_left_out_and_bounded(tmp_path: Path) -> 
     assert (pair.result.n_problems, pair.not_judged) == (39, 1)
     assert pair.bounds[1] - pair.bounds[0] == pytest.approx(1 / 40)
     text = "\n".join(comparison_module.lines(compared(tmp_path, one.run, two.run)))
-    assert "Left out: 1 problems without a verdict" in text
+    assert "Left out: 1 problem without a verdict" in text
+
+
+def test_crossings_have_a_unit_and_costs_one_number_format() -> None:
+    gap = Estimate(0.1, 0.0, 0.2)
+    rows = tuple(Row(budget, budget / 12, budget / 24, 0.5, 0.4, gap) for budget in (596.4, 1224.0))
+    said = equal_cost_lines(EqualCost("tokens", "tokens", Matched(rows, (1204.1,)), Matched(rows, ())), "A", "B")
+    assert said[-1] == (
+        "The curves of coverage cross at 1,204 prompt and completion tokens a problem "
+        "(of the measured means; see the intervals above)."
+    )
+    assert [line.split()[:3] for line in said[3:5]] == [["596", "49.7", "24.8"], ["1,224", "102", "51"]]
+
+
+def test_a_table_of_counts_is_no_pool(tmp_path: Path) -> None:
+    one, table = start(tmp_path), tmp_path / "counts.csv"
+    table.write_text("problem,n,c\na,4,2\n")
+    for runs, pools in (
+        ((one.run, "a"), ["--pool", str(table)]),
+        ((one.run, f"{table}:a"), ["--pool", path(tmp_path)]),
+    ):
+        with pytest.raises(Mistake, match="vervet scale"):
+            said(*runs, *pools)
 
 
 def test_verdicts_of_different_graders_are_refused(tmp_path: Path) -> None:

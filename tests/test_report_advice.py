@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.riddles import riddles, start
 from vervet.errors import Mistake
 from vervet.pool import judged, open_pool
 from vervet.report import advice as advice_module
+from vervet.report import matching as matching_module
 from vervet.report import needs as needs_module
 from vervet.report.advice import Advice, advice, lines
 from vervet.report.needs import needs
@@ -34,7 +36,7 @@ def judge_all(folder: Path, scorer: str, run: str, least: int = 0) -> None:
             pool.add_scores(scorer, name, rows, 0)
 
 
-@pytest.mark.parametrize("module", [advice_module, needs_module])
+@pytest.mark.parametrize("module", [advice_module, matching_module, needs_module])
 def test_doctests(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
@@ -143,7 +145,7 @@ def test_forecasts_are_kept_with_the_run(tmp_path: Path) -> None:
 
 def test_the_report_says_where_accuracy_is_lost_and_is_json(tmp_path: Path) -> None:
     start(tmp_path, "generate(n=16) | vote()")
-    found = advice(path(tmp_path))
+    found = advice(path(tmp_path), epsilon=0.05)
     text = "\n".join(lines(found))
     for word in (
         "Selection gap",
@@ -153,13 +155,47 @@ def test_the_report_says_where_accuracy_is_lost_and_is_json(tmp_path: Path) -> N
         "Stop earlier",
         "A verifier",
         "Draw 32",
+        "counted on problems on which it was not chosen",
+        "and the best selector does not pick it",
+        "on problems it was not chosen on",
     ):
         assert word in text
+    cost = next(line for line in lines(found) if line.startswith("Cost gap"))
+    assert "195 completion tokens a problem, where generate(n=8) | best() takes 97.5; choosing so loses" in cost
     bar = next(line for line in lines(found) if line.startswith("0 "))
     assert len(bar) == advice_module.BAR + 4
     assert bar.count(".") == round(advice_module.BAR * found.gaps.generation.value)
     data = json.loads(json.dumps(found.data))
     assert {"task", "run", "gaps", "ranked", "verifiers", "runs", "notes"} <= set(data)
+
+
+def test_where_no_way_is_cheaper_no_loss_is_told(tmp_path: Path) -> None:
+    start(tmp_path)
+    (cost,) = (line for line in lines(advice(path(tmp_path))) if line.startswith("Cost gap"))
+    assert cost.endswith("and no way here within 1 points of the best selector takes less.")
+
+
+def test_where_no_draw_is_right_the_grader_is_named_first(tmp_path: Path) -> None:
+    start(tmp_path, model="fake/iid?p=0")
+    found = advice(path(tmp_path))
+    text = lines(found)
+    assert text[2] == (
+        "No right answer among 8 draws of 40 problems: check the grader (vervet show POOL PROBLEM) or try another model."
+    )
+    assert "stop earlier" not in [one.what for one in found.purchases.ranked]
+    assert any("nothing says which draws could be spared" in line for line in text)
+
+
+def test_a_selector_that_picks_every_right_answer_is_not_said_to_miss_one(tmp_path: Path) -> None:
+    result = start(tmp_path)
+    judge_all(tmp_path, "tests", result.run)
+    found = advice(path(tmp_path))
+    assert found.gaps.standings[found.gaps.selector].value == found.gaps.coverage.value
+    for selection, said in ((0.0, "picks it"), (0.005, "picks every right answer drawn here, but")):
+        gap = replace(found.gaps.selection, value=selection)
+        text = "\n".join(lines(replace(found, gaps=replace(found.gaps, selection=gap))))
+        assert f"first(by='tests') {said}" in text
+        assert "does not pick it" not in text
 
 
 def test_without_declared_draws_the_pilot_is_named(tmp_path: Path) -> None:
@@ -179,6 +215,7 @@ def test_an_effect_needs_what_the_draws_of_a_run_say(tmp_path: Path) -> None:
     text = "\n".join(needs_module.lines(found))
     assert "within 5 points" in text
     assert "The budget buys" in text
+    assert "(a problem costs 3 prompt tokens, a draw 12 completion tokens)" in text
     single = needs_module.lines(needs(path(tmp_path), 0.05))
     assert not any("budget" in line for line in single)
 
@@ -190,3 +227,13 @@ def test_one_draw_a_problem_is_enough_for_a_report(tmp_path: Path) -> None:
     assert found.gaps.selection.value == pytest.approx(0)
     assert any("Draw more than once" in line for line in lines(found))
     assert any("draw twice or more" in line for line in needs_module.lines(needs(path(tmp_path), 0.1)))
+    assert "3 problems x 1 draw" in lines(found)[0]
+    assert any("none of the 1 draw is right" in line for line in lines(found))
+
+
+def test_an_effect_needs_what_finished_problems_say_where_one_was_never_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    rows = [{"prompt": text, "target": "1", "hints": {"form": ""}} for text in ("one", "word " * 5000, "one two three")]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    start(tmp_path, "generate(n=4)", str(file))
+    assert needs(path(tmp_path), 0.1).facts["prompt_tokens_per_problem"] == (2 + 4) / 2

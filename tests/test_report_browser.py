@@ -23,9 +23,11 @@ def sample(index: int, outcome: str, answer: str | None = "4", text: str = "so i
 
 
 PROBLEMS = [
-    ShownProblem("easy", "2 + 2?", "4", 7, 7, "4", [sample(0, "correct")]),
-    ShownProblem("missed", "3 + 3?", "6", 7, 2, "5", [sample(0, "correct", "6"), sample(1, "incorrect", "5")]),
-    ShownProblem("never", "P = NP?", "?", 7, 0, "yes", [sample(3, "incorrect", "yes"), sample(5, "not_judged", None)]),
+    ShownProblem("easy", "2 + 2?", "4", 7, 7, "4", [sample(0, "correct")], True),
+    ShownProblem("missed", "3 + 3?", "6", 7, 2, "5", [sample(0, "correct", "6"), sample(1, "incorrect", "5")], False),
+    ShownProblem(
+        "never", "P = NP?", "?", 7, 0, "yes", [sample(3, "incorrect", "yes"), sample(5, "not_judged", None)], False
+    ),
     ShownProblem(HOSTILE, HOSTILE, HOSTILE, 7, 3, HOSTILE, [sample(2, "correct", HOSTILE, HOSTILE)]),
     ShownProblem("silent", "", "", 7, 0),
 ]
@@ -101,24 +103,28 @@ def test_rows_are_of_a_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("voted", "correct", "samples", "outcome"),
+    ("voted", "right", "outcome"),
     [
-        (None, 3, [], "none"),
-        ("4", 0, [], "incorrect"),
-        ("5", 7, [], "correct"),
-        ("5", 3, [sample(0, "incorrect", "5")], "incorrect"),
-        (
-            "5",
-            3,
-            [sample(0, "correct", "5"), sample(1, "incorrect", "5")],
-            "unknown",
-        ),  # the words differ, not the answer
-        ("4", 3, [], "correct"),
-        ("9", 3, [], "unknown"),
+        ("4", True, "correct"),
+        ("4", False, "incorrect"),
+        ("4", None, "not_judged"),
+        (None, None, "none"),
+        (None, True, "none"),
     ],
 )
-def test_what_a_vote_is_worth(voted: str | None, correct: int, samples: list[ShownSample], outcome: str) -> None:
-    assert vote_outcome(ShownProblem("a", "", "4", 7, correct, voted, samples)) == outcome
+@pytest.mark.parametrize("correct", [0, 3, 7])
+def test_what_a_vote_is_worth_is_said_and_not_inferred(
+    voted: str | None, right: bool | None, outcome: str, correct: int
+) -> None:
+    samples = [sample(0, "correct", "4"), sample(1, "incorrect", "5")]
+    assert vote_outcome(ShownProblem("a", "", "4", 7, correct, voted, samples, right)) == outcome
+
+
+@pytest.mark.parametrize(("right", "word"), [(True, "✓ correct 4"), (False, "✗ incorrect 4"), (None, "? not judged 4")])
+def test_the_vote_is_shown_with_its_verdict(right: bool | None, word: str) -> None:
+    rows, _ = read([ShownProblem("a", "", "4", 7, 3, "4", [], right)])
+    assert word in " ".join(rows.texts[0].split())
+    assert ("missed" in str(rows.rows[0]["data-kind"])) == (right is False)
 
 
 def test_hostile_text_stays_text() -> None:

@@ -15,7 +15,7 @@ from vervet.pool import SqlitePool, open_pool
 from vervet.pool.rows import RunRow
 from vervet.run import Result
 from vervet.run.declared import FIRST, counts_of
-from vervet.run.foretold import foretell, kept, truth
+from vervet.run.foretold import ahead_of, foretell, kept, truth
 from vervet.scaling.forecast import Forecast, forecasts
 
 SAME = Forecast("loglog", "same problems", 3, 5, 0.5, 0.4, 0.6)
@@ -46,8 +46,9 @@ def test_a_run_foretells_ten_and_a_hundred_times_its_draws(tmp_path: Path) -> No
     result = start(tmp_path, "generate(n=10) | vote()", riddles(tmp_path, 23))
     with opened(tmp_path) as pool:
         row = row_of(pool, result)
-        made = forecasts(counts_of(pool, row), seed=row.identity["seed"])
-        assert {(one.target, one.k) for one in made} == {
+        counts = counts_of(pool, row)
+        made = forecasts(counts, ahead_of(counts), seed=row.identity["seed"])
+        assert {(one.target, one.k) for one in made} >= {
             (target, k) for target in ("same problems", "new problems") for k in (100, 1000)
         }
         assert sorted(kept(pool, row), key=str) == sorted(made, key=str)
@@ -67,18 +68,19 @@ def test_the_first_forecast_stays(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         foretell(pool, row_of(pool, first))
         assert pool.forecasts(first.run) == stored  # down to when each was made
-        assert len(stored) == 4
+        assert len(stored) >= 4
 
 
-def test_what_a_run_has_is_not_made_anew(tmp_path: Path) -> None:
-    """A forecast that stands is given as it stands, though the verdicts below it were changed since."""
+def test_other_verdicts_are_foretold_anew(tmp_path: Path) -> None:
+    """What was foretold of other verdicts is no forecast of these: here nothing is right any more."""
     result = start(tmp_path, "generate(n=10)", riddles(tmp_path, 13))
     with opened(tmp_path) as pool:
         row, before = row_of(pool, result), counts_of(pool, row_of(pool, result))
     assert main(["regrade", str(tmp_path / "pool.sqlite"), "--grader", "exact"]) == 0
     with opened(tmp_path) as pool:
         assert counts_of(pool, row).correct.tolist() != before.correct.tolist()
-        assert foretell(pool, row) == list(result.forecasts)
+        assert result.forecasts
+        assert kept(pool, row) == foretell(pool, row) == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_a_run_that_is_not_finished_foretells_nothing_until_it_is(tmp_path: Path
         assert foretell(pool, row) == []
     whole = start(tmp_path, "generate(n=10)", file)
     assert whole.run == part.run
-    assert len(whole.forecasts) == 4
+    assert len(whole.forecasts) >= 4
 
 
 def test_nothing_is_foretold_where_nothing_was_right(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_json_of_a_run_holds_its_forecasts(tmp_path: Path, capsys: pytest.Captur
     options = ["--prompt-field", "prompt", "--target-field", "target", "--grader", "number", "--hints-field", "hints"]
     assert main(["run", file, *options, "--model", MODEL, "--with", "generate(n=10)", "--pool", pool, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert {(one["target"], one["n"], one["k"]) for one in data["forecasts"]} == {
+    assert {(one["target"], one["n"], one["k"]) for one in data["forecasts"]} >= {
         (target, 10, k) for target in ("same problems", "new problems") for k in (100, 1000)
     }
     assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in data["forecasts"])

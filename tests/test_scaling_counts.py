@@ -59,7 +59,7 @@ def test_ids_are_one_for_each_problem() -> None:
 def test_numbers_that_differ_without_a_reason_are_refused_with_both_ways_out() -> None:
     found = Counts([5, 11], [1, 2], "gpt")
     for refused in (found.expect_fixed, lambda: found.rates, lambda: found.common_n):
-        with pytest.raises(Mistake, match=r"gpt: 5 to 11 draws.*say fixed.*name the rule.*biased"):
+        with pytest.raises(Mistake, match=r"gpt: 5 to 11 draws.*fixed.*name the rule.*biased"):
             refused()
 
 
@@ -99,7 +99,13 @@ def test_a_rule_must_be_able_to_lead_to_the_counts(n: int, correct: int, rule: S
         assert Counts([n], [correct], stopped=rule).n.tolist() == [n]
         return
     with pytest.raises(Mistake, match=f"problem p: {correct} right of {n} draws cannot come"):
-        Counts([3 if rule.successes == 1 else 60, n], [rule.successes - (rule.successes == 2), correct], "", ["o", "p"], rule)
+        Counts(
+            [3 if rule.successes == 1 else 60, n],
+            [rule.successes - (rule.successes == 2), correct],
+            "",
+            ["o", "p"],
+            rule,
+        )
 
 
 @pytest.mark.parametrize(("successes", "cap"), [(-1, None), (1, 0), (0, -3)])

@@ -133,6 +133,19 @@ def test_the_cheapest_way_is_near_the_best_selector_and_told_with_its_loss() -> 
     assert gaps(drawn(tokens=False), selectors(draws), seed=0).gaps.cost.unit == "samples"
 
 
+def test_what_the_named_way_costs_is_its_own_cost() -> None:
+    """Halves choose other ways than all problems do; what is printed beside a name is of that name alone."""
+    draws = drawn()
+    chosen = selectors(draws)
+    found = gaps(draws, chosen, epsilon=0.05, seed=0).gaps.cost
+    named = {way.name: way for one in chosen for way in one.ways(draws)}[found.way]
+    assert 1 < named.samples[0] < N
+    assert found.needed.value == pytest.approx(named.cost.mean())
+    assert found.needed.low < found.needed.value < found.needed.high
+    assert found.ratio.value == pytest.approx(N / named.samples[0])
+    assert found.fixed_draws is None  # the way is itself a fixed number
+
+
 def test_what_a_judge_asks_of_a_model_counts() -> None:
     draws = drawn()
     free, paid = (
@@ -233,6 +246,23 @@ def test_the_gain_of_another_model_is_over_the_common_problems() -> None:
                 if one.what.startswith("another"))  # fmt: skip
     assert other.gain is not None
     assert other.gain.value == pytest.approx((1 - found.right[known]).mean())
+
+
+def test_a_fixed_number_is_not_measured_against_a_fixed_number() -> None:
+    draws = drawn()
+    found = gaps(draws, selectors(draws), epsilon=0.05, seed=0)
+    (saving,) = (one for one in purchases(draws, found).ranked if one.what == "stop earlier")
+    assert "where a fixed number needs" not in saving.sentence
+    assert "choosing so loses" in saving.sentence
+    assert "on problems it was not chosen on" in saving.sentence
+
+
+def test_where_nothing_drawn_is_right_nothing_is_to_be_spared() -> None:
+    right = np.zeros((M, N), dtype=bool)
+    draws = Draws(drawn().keys, right.tolist(), drawn().tokens)
+    found = gaps(draws, selectors(draws), replay(draws, [Agreement(0.5)], 0), seed=0)
+    assert found.gaps.cost.ratio.value > 1.02
+    assert "stop earlier" not in [one.what for one in purchases(draws, found).ranked]
 
 
 def test_points_are_never_minus_nothing() -> None:

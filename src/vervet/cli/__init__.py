@@ -1,5 +1,7 @@
 """The command line: one file per verb. To add one, write its file (``add`` and ``main``) and list it in ``VERBS``.
 
+A verb that changes something before it ends says in ``INTERRUPTED`` what stays where it is interrupted.
+
 Exit status: 0 done, 1 failed, 2 your mistake, 3 a limit ended it, 130 interrupted.
 """
 
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         about = (verb.__doc__ or "").split("\n\n")[0].replace("``", "'").strip()
         one = verbs.add_parser(name, help=about.split(": ")[0].rstrip("."), description=about)
         verb.add(one)
-        one.set_defaults(main=verb.main)
+        one.set_defaults(main=verb.main, interrupted=getattr(verb, "INTERRUPTED", "nothing was changed"))
     return top
 
 
@@ -76,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vervet: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print(
-            "vervet: interrupted; what was drawn is in the pool, the same command goes on from there", file=sys.stderr
-        )
+        print(f"vervet: interrupted; {args.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

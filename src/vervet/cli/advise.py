@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import Mistake
 from ..report.advice import PILOT, advice, lines
-from .common import print_json
+from .common import existing, print_json
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -31,11 +31,11 @@ def main(args: argparse.Namespace) -> int:
 def _place(what: str, pool: str | None) -> tuple[str, str | None]:
     """The pool file and the task, where one was named. Raises ``Mistake`` where there is no file to look at."""
     if pool is None and Path(what).is_file():
-        return what, None
+        return existing(what), None
     path = pool or "vervet.sqlite"
     if not Path(path).is_file():
         raise Mistake(
             f"expected a pool file, or a task with draws in a pool, but neither {what!r} nor {path!r} is a file; a pilot: "
             f"{PILOT.format(task=what, path=path)}"
         )
-    return path, what
+    return existing(path), what

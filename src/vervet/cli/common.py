@@ -1,23 +1,93 @@
-"""What several verbs share: JSON on request, and a table of columns."""
+"""What several verbs share: files that are read and written, JSON on request, and a table of columns."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import Mistake
+from ..exchange.counts import is_counts
+from ..pool.copying import expect_file
+from ..tasks.reading import ENDINGS
+
+
+_ENDINGS = {"html": (".html", ".htm"), "csv": (".csv",), "parquet": (".parquet",), "png": (".png",)}
 
 
 def existing(path: str) -> str:
-    """The path of a file that is there; reading a pool never makes one."""
-    if not Path(path).is_file():
-        raise Mistake(f"expected the path of a pool file, but there is no file {path!r}")
+    """The path of a file that is there and looks like a pool; reading never makes one. Raises ``Mistake``."""
+    try:
+        expect_file(path)
+    except Mistake as error:
+        raise Mistake(f"{error}{_meant(path)}") from None
     return path
+
+
+def _meant(path: str) -> str:
+    """What a file that is no pool is for, as far as its name tells."""
+    if Path(path).suffix not in ENDINGS or not Path(path).is_file() or not Path(path).stat().st_size:
+        return ""
+    if is_counts(path):
+        return f"; it is a table of success counts: vervet scale {path}"
+    return f"; vervet import brings samples into a pool: vervet import {path}"
+
+
+def outputs(inputs: Iterable[str], **paths: str | None) -> None:
+    """Refuse, before anything is reckoned, files that cannot be written and files whose loss nobody meant.
+
+    ``inputs``: what the command reads. ``paths``: by option. Raises ``Mistake`` for an input, a pool and the file of another
+    option, for a wrong ending, and where no file can be made.
+    """
+    given = {option: path for option, path in paths.items() if path}
+    for option, path in given.items():
+        if _is_pool(path):
+            raise Mistake(f"--{option}: {path!r} is a pool, which is never written over; name another file")
+        if any(_same(path, other) for other in inputs):
+            raise Mistake(f"--{option}: {path!r} is what this command reads; name another file")
+        if twin := next((name for name, other in given.items() if name != option and _same(path, other)), None):
+            raise Mistake(f"--{option} and --{twin} name one file, {path!r}; name two")
+        endings = _ENDINGS.get(option, ())
+        if endings and Path(path).suffix.lower() not in endings:
+            raise Mistake(f"--{option}: expected a file that ends in {' or '.join(endings)}, but got {path!r}")
+        _expect_writable(option, path)
+
+
+def _expect_writable(option: str, path: str) -> None:
+    file = Path(os.path.realpath(path))
+    if not file.parent.is_dir():
+        raise Mistake(f"--{option}: expected a file in an existing folder, but got {path!r}; make the folder first")
+    if file.exists() and not file.is_file():
+        raise Mistake(f"--{option}: expected a file, but {path!r} is {'a folder' if file.is_dir() else 'none'}")
+    try:
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise Mistake(f"--{option}: cannot write {path!r}: {error.strerror}") from None
+
+
+def _is_pool(path: str) -> bool:
+    try:
+        expect_file(path)
+    except Mistake:
+        return False
+    return True
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def print_json(data: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..report.comparison import comparison, lines
 from ..report.costs import AXES
-from .common import print_json
+from .common import existing, print_json
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -22,6 +23,10 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print who is better, by how much, and at what cost."""
-    found = comparison(args.runs, args.pool or ["vervet.sqlite"], args.axis)
+    pools = args.pool or ["vervet.sqlite"]
+    for file in (*pools, *(run.rpartition(":")[0] for run in args.runs)):
+        if Path(file).is_file():
+            existing(file)
+    found = comparison(args.runs, pools, args.axis)
     print_json(found.data) if args.json else print("\n".join(lines(found)))
     return 0

@@ -6,7 +6,8 @@ import argparse
 
 from ..exchange.export import Exported, export
 from ..exchange.forms import FORMS
-from .common import existing, print_json
+from ..report.table import counted
+from .common import existing, outputs, print_json
 
 _ABOUT = (
     "samples: every draw with all that is known of it; sft: right texts as prompt and completion; pairs: chosen over "
@@ -40,6 +41,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the file and say what is in it and what is not."""
+    outputs([args.pool], out=args.out)
     found = export(
         existing(args.pool), args.out, args.form, run=args.run, task=args.task, scorer=args.scorer, limit=args.limit,
         exclude=args.exclude_split, margin=args.margin, threshold=args.threshold, seed=args.seed, force=args.force,
@@ -53,7 +55,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _print(found: Exported) -> None:
     print(
-        f"{found.path}: {found.rows:,} rows ({found.form}) of {found.problems:,} problems, from {found.draws:,} draws"
+        f"{found.path}: {counted(found.rows, 'row')} ({found.form}) of {counted(found.problems, 'problem')}, "
+        f"from {counted(found.draws, 'draw')}"
     )
     for why, count in found.left_out.items():
         print(f"left out: {count:,}  {why}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..exchange import FORMATS, Fields, Imported, OfModel, import_file
+from ..report.table import counted
 from .common import print_json, unsafe
 from .data import add_row_options, options_of
 from .progress import Progress
@@ -46,11 +47,14 @@ def add(verb: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Import it and say what came."""
     unsafe(args)
+    writes = False
     fields = Fields(**{name: getattr(args, f"{name}_field") for name in _FIELDS})
     try:
         with Progress(shown=not (args.json or args.quiet) and sys.stderr.isatty()) as progress:
 
             def listen(kind: str, facts: Mapping[str, Any]) -> None:
+                nonlocal writes
+                writes = True  # it is told of the first write and of what comes behind it
                 if kind == "run":  # one after another, a model each
                     progress.n_done = progress.n_right = 0
                 progress(kind, facts)
@@ -60,7 +64,8 @@ def main(args: argparse.Namespace) -> int:
                 fields=fields, options=options_of(args), listen=listen,
             )  # fmt: skip
     except KeyboardInterrupt:
-        print("vervet: interrupted; what was imported stays, the same command goes on from there", file=sys.stderr)
+        stays = "what was imported stays, the same command goes on from there" if writes else "nothing was imported yet"
+        print(f"vervet: interrupted; {stays}", file=sys.stderr)
         return 130
     if args.json:
         print_json(found.data)
@@ -72,10 +77,12 @@ def main(args: argparse.Namespace) -> int:
 def _print(found: Imported) -> None:
     for line in found.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    print(f"{found.problems:,} problems, {found.samples:,} samples, {found.new:,} of them new in {found.pool}")
+    print(
+        f"{counted(found.problems, 'problem')}, {counted(found.samples, 'sample')}, {found.new:,} of them new in {found.pool}"
+    )
     for one in found.models:
         _print_model(one, found.grader)
-    words = ["vervet", "run", f"pool:{found.pool}#{found.task}", "--pool", found.pool, "--replay"]
+    words = ["vervet", "run", f"pool:{found.pool}#{found.task}", "--replay"]
     if len(found.models) > 1:
         words += ["--model", one.model, "--where", f"model={one.model}"]
     print(f"next: {shlex.join([*words, '--with', f'generate(n={one.n}) | vote()'])}")
@@ -83,11 +90,13 @@ def _print(found: Imported) -> None:
 
 def _print_model(one: OfModel, grader: str) -> None:
     print(
-        f"{one.model}: {one.problems:,} problems x {one.n:,} draws, {100 * one.accuracy:.2f} % right as {grader} grades them"
+        f"{one.model}: {counted(one.problems, 'problem')} x {counted(one.n, 'draw')}, {100 * one.accuracy:.2f} % right as "
+        f"{grader} grades them"
     )
     if one.beyond:
-        print(f"  {one.beyond:,} samples lie beyond the {one.n:,} draws that every problem has: kept, not graded")
+        has = "draw that every problem has" if one.n == 1 else f"{one.n:,} draws that every problem has"
+        print(f"  {counted(one.beyond, 'sample')} beyond the {has}: kept, not graded")
     if one.not_judged:
-        print(f"  {one.not_judged:,} draws are not judged")
+        print(f"  not judged: {counted(one.not_judged, 'draw')}")
     if one.disagree:
-        print(f"  {one.disagree:,} draws are graded otherwise than the file says, first at {one.first}")
+        print(f"  graded otherwise than the file says: {counted(one.disagree, 'draw')}, first at {one.first}")

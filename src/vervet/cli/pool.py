@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 
 from ..errors import Mistake
@@ -14,34 +15,48 @@ from .common import existing, print_columns, print_json
 
 
 def add(verb: argparse.ArgumentParser) -> None:
-    """The options of the verb."""
-    verb.add_argument("what", choices=["info", "merge", "prune", "release"],
-                      help="info: counts, sizes, models, runs, batch files; merge: make a new pool of several; prune: make a "
-                      "smaller copy of one; release: give up a batch")  # fmt: skip
-    verb.add_argument("pool", metavar="POOL", help="a pool file; for merge: the new one")
-    verb.add_argument("more", metavar="POOL|BATCH", nargs="*", help="for merge: the pools that go into it, which stay as they "
-                      "are; for release: the number of a batch file; what it may have cost is booked, and blocks that it "
-                      "leaves broken are void")  # fmt: skip
-    verb.add_argument("--into", metavar="NEW", help="for prune: the new pool; the old one stays as it is")
-    verb.add_argument("--run", action="append", default=[], metavar="ID", help="for prune: keep what this run used (the "
-                      "beginning of its id is enough); again for another one (default: all runs)")  # fmt: skip
-    verb.add_argument("--no-figures", action="store_true", help="for prune: leave out what is kept per token; cut rules and "
-                      "confidence cannot be replayed then")  # fmt: skip
-    verb.add_argument("--unsent", action="store_true", help="for release: the file was never sent, so book nothing")
-    verb.add_argument("--check", action="store_true", help="for info: read the whole file and name every damaged place")
-    verb.add_argument("--json", action="store_true", help="print one object and nothing else")
+    """The options of the verb: an action each."""
+    actions = verb.add_subparsers(dest="what", required=True, metavar="ACTION")
+    one = _action(actions, "info", _info, "Counts, sizes, models, runs, batch files.")
+    one.add_argument("pool", metavar="POOL", help="a pool file")
+    one.add_argument("--check", action="store_true", help="read the whole file and name every damaged place")
+    one = _action(actions, "merge", _merge, "Make a new pool of several.")
+    one.add_argument("pool", metavar="NEW", help="the new pool file")
+    one.add_argument("more", metavar="POOL", nargs="+", help="the pools that go into it, which stay as they are")
+    one = _action(actions, "prune", _prune, "Make a smaller copy of a pool.")
+    one.add_argument("pool", metavar="POOL", help="a pool file, which stays as it is")
+    one.add_argument("--into", metavar="NEW", required=True, help="the new pool file")
+    one.add_argument("--run", action="append", default=[], metavar="ID", help="keep what this run used (the beginning of its "
+                     "id is enough); again for another one (default: all runs)")  # fmt: skip
+    one.add_argument("--no-figures", action="store_true", help="leave out what is kept per token; cut rules and confidence "
+                     "cannot be replayed then")  # fmt: skip
+    one = _action(actions, "release", _release, "Give up draws that wait in a batch file.")
+    one.add_argument("pool", metavar="POOL", help="a pool file")
+    one.add_argument("batch", metavar="BATCH", help="the number of a batch file; what it may have cost is booked, and blocks "
+                     "that it leaves broken are void")  # fmt: skip
+    one.add_argument("--unsent", action="store_true", help="the file was never sent, so book nothing")
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    do: Callable[[argparse.Namespace], int],
+    about: str,
+) -> argparse.ArgumentParser:
+    one = actions.add_parser(name, help=about.rstrip("."), description=about)
+    one.add_argument("--json", action="store_true", help="print one object and nothing else")
+    one.set_defaults(do=do)
+    return one
 
 
 def main(args: argparse.Namespace) -> int:
     """Do it and print what is there; 1 where ``--check`` found damage."""
-    if args.what != "prune" and (args.into or args.run or args.no_figures):
-        raise Mistake(f"--into, --run and --no-figures are for prune, not for {args.what}")
-    return {"info": _info, "merge": _merge, "prune": _prune, "release": _release}[args.what](args)
+    do: Callable[[argparse.Namespace], int] = args.do
+    return do(args)
 
 
 def _info(args: argparse.Namespace) -> int:
-    if args.more:
-        raise Mistake(f"expected one pool, got {len(args.more) + 1}")
+    """What is in a pool."""
     with open_pool(existing(args.pool)) as pool:
         info = pool.info()
         runs, batches = pool.runs(), pool.batches()
@@ -59,7 +74,7 @@ def _info(args: argparse.Namespace) -> int:
     print(f"{info.path}: schema {info.schema_version}, {info.n_bytes:,} bytes, {info.n_open_calls} open calls")
     print_columns([[name, f"{count:,}"] for name, count in info.counts.items() if count])
     for model, count in info.models.items():
-        print(f"model {model}: {count:,} samples")
+        print(f"model {model}: {count:,} samples paid for")
     for batch in batches:
         print(f"batch {batch.number}: {batch.n_draws:,} draws wait for the results of {batch.file}")
     for one in runs:
@@ -71,9 +86,7 @@ def _info(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     """One new pool of several."""
-    if not args.more:
-        raise Mistake("expected the new pool and the pools that go into it: vervet pool merge NEW POOL POOL ...")
-    found = merge(args.pool, args.more)
+    found = merge(args.pool, [existing(source) for source in args.more])
     if args.json:
         print_json(asdict(found))
     else:
@@ -85,8 +98,6 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _prune(args: argparse.Namespace) -> int:
     """A smaller copy of a pool."""
-    if args.more or not args.into:
-        raise Mistake("expected one pool and where its smaller copy goes: vervet pool prune POOL --into NEW")
     found = prune(existing(args.pool), args.into, args.run, figures=not args.no_figures)
     if args.json:
         print_json(asdict(found))
@@ -101,11 +112,10 @@ def _release(args: argparse.Namespace) -> int:
     """Give up a batch; its results, should they come, are foreign from now on."""
     with open_pool(existing(args.pool)) as pool:
         waiting = {str(b.number): b for b in pool.batches()}
-        asked = args.more[0] if len(args.more) == 1 else None
-        if asked not in waiting:
+        if args.batch not in waiting:
             known = ", ".join(waiting) or "none has draws that wait"
-            raise Mistake(f"expected the number of a batch file of {args.pool} ({known}), got {asked}")
-        batch = waiting[asked]
+            raise Mistake(f"expected the number of a batch file of {args.pool} ({known}), got {args.batch}")
+        batch = waiting[args.batch]
         n = wait(pool.release(batch.number, sent=not args.unsent))
     booked = 0 if args.unsent else batch.reserve.tokens
     if args.json:

@@ -14,9 +14,11 @@ from ..report import pages
 from ..report.html import write_page
 from ..report.table import curve_table, verifier_lines
 from ..run import Result, Run
-from .common import print_json, unsafe
+from .common import outputs, print_json, unsafe
 from .data import add_data_options, options_of
 from .progress import Progress
+
+INTERRUPTED = "what was drawn is in the pool, the same command goes on from there"
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -37,9 +39,8 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--split", help="development (default), test or train; of a file: all (default), development, test"
     )
     verb.add_argument("--level", type=int, help="only problems of this level")
-    verb.add_argument(
-        "--pool", default="vervet.sqlite", metavar="FILE", help="where samples are kept (default: %(default)s)"
-    )
+    verb.add_argument("--pool", metavar="FILE", help="where samples are kept (default: FILE of pool:FILE, else "
+                      "vervet.sqlite)")  # fmt: skip
     verb.add_argument("--seed", type=int, default=0, help="chooses the problems and the resampling (default: 0)")
     verb.add_argument(
         "--replicate", type=int, default=0, help="chooses the draws: a disjoint block of them (default: 0)"
@@ -67,10 +68,11 @@ def main(args: argparse.Namespace) -> int:
     """Run it; 3 where a limit ended it."""
     if args.replay and args.wallet:
         raise Mistake("--replay is a wallet of zero tokens: give --wallet or --replay, not both")
+    outputs([args.task, args.pool or ""], html=args.html)
     unsafe(args)
     plan = Run(
         args.task, args.architecture, args.model, args.judge, args.problems, args.split, args.level, args.seed,
-        args.replicate, args.pool, Wallet.parse(args.wallet), Budget.parse(args.budget), args.replay,
+        args.replicate, args.pool or "", Wallet.parse(args.wallet), Budget.parse(args.budget), args.replay,
         args.retry_failed, args.concurrency, args.base_url, args.batch, args.reward, options_of(args),
     )  # fmt: skip
     if args.dry_run:
@@ -80,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.data)
     else:
-        _print(result, args.batch)
+        _print(result, args.batch, args.replay)
         for (scorer, reason), n in progress.not_judged.most_common(3):
             print(f"{scorer} did not judge {n:,} texts: {reason}")
     if not result.ended:
@@ -108,7 +110,7 @@ def _dry_run(plan: Run, as_json: bool) -> int:
 def _report(args: argparse.Namespace, result: Result) -> None:
     """The curves of the run, where its draws have a declared range."""
     try:
-        figures = pages.of_run(args.pool, result.run)
+        figures = pages.of_run(result.pool, result.run)
     except Mistake as error:
         if not args.json:
             print(f"\nno curves: {error}")
@@ -120,7 +122,7 @@ def _report(args: argparse.Namespace, result: Result) -> None:
             print(f"\nreport: {page}")
 
 
-def _print(result: Result, batch: str | None) -> None:
+def _print(result: Result, batch: str | None, replayed: bool) -> None:
     spent: Mapping[str, Any] = result.spent
     low, high = result.interval
     print(f"{result.task}  {result.model}  {result.architecture}")
@@ -152,6 +154,8 @@ def _print(result: Result, batch: str | None) -> None:
         _print_collected(result.collected)
     if result.ended == "batch":
         _print_waiting(result, batch)
+    elif result.ended and replayed:
+        print("the pool does not hold all that this needs: ask for fewer draws or problems, or leave out --replay")
     elif result.ended:
         print(f"the {result.ended} ended the run: the same command with a larger one goes on")
 

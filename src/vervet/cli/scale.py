@@ -19,8 +19,9 @@ from ..scaling.counts import Counts
 from ..scaling.forecast import Reach, reach
 from ..tasks.reading import ENDINGS
 from ..types import Prices
-from .common import existing, print_json
+from .common import existing, outputs, print_json
 
+_POOL = "vervet.sqlite"
 _WRITERS: dict[str, Callable[[str, Sequence[Figures]], object]] = {
     "html": lambda path, figures: write_page(path, *figures),
     "csv": files.write_csv,
@@ -33,7 +34,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     verb.add_argument("what", metavar="POOL|RUN|COUNTS", help="a pool file; the id of a run of --pool; or a table of success "
                       "counts (problem, n, c, and model where there are several): .csv, .jsonl, .parquet")  # fmt: skip
-    verb.add_argument("--pool", default="vervet.sqlite", metavar="FILE", help="where a run is (default: %(default)s)")
+    verb.add_argument("--pool", metavar="FILE", help=f"where a run is (default: {_POOL})")
     verb.add_argument("--run", metavar="ID", help="one run of a pool (default: every run whose draws can be analysed)")
     verb.add_argument("--k", metavar="K,K,...", help="numbers of draws (default: 1, 2, 5, 10, ... and all)")
     verb.add_argument("--reach", type=float, action="append", default=[], metavar="SHARE",
@@ -69,6 +70,9 @@ def main(args: argparse.Namespace) -> int:
     """Print the tables of every set of draws, or of the one that is named."""
     if bad := [share for share in args.reach if not 0 < share < 1]:
         raise Mistake(f"--reach: expected a share of problems between 0 and 1, such as .95, but got {bad[0]}")
+    if args.seed < 0:
+        raise Mistake(f"--seed: expected a whole number from 0 on, but got {args.seed}")
+    outputs([args.what, args.pool or _POOL], **{kind: getattr(args, kind) for kind in _WRITERS})
     figures, tables = _figures(args)
     reached = [[_reach(counts, share, args.seed) for share in args.reach] for counts in tables] if args.reach else []
     if args.json:
@@ -91,11 +95,18 @@ def _figures(args: argparse.Namespace) -> tuple[list[Figures], list[Counts]]:
     if Path(args.what).suffix in ENDINGS and Path(args.what).is_file():
         if args.prices or args.shape:
             raise Mistake("--prices and --shape are for a pool: a table of counts knows no tokens")
+        if args.run or args.pool:
+            raise Mistake("--run and --pool are for runs of a pool, not for a table of counts")
         tables = read_counts(args.what, parse_stopped(args.stopped) if args.stopped else None)
         return lab.of_counts(tables, asked), tables
     if args.stopped:
         raise Mistake("--stopped is for a table of counts: a pool knows what ended its runs")
-    path, run = (args.what, args.run) if Path(args.what).exists() or args.run else (args.pool, args.what)
+    whole = Path(args.what).exists() or args.run
+    if whole and args.pool:
+        raise Mistake(
+            f"expected a pool file, or the id of a run and its --pool, but got {args.what!r} and --pool {args.pool}"
+        )
+    path, run = (args.what, args.run) if whole else (args.pool or _POOL, args.what)
     if path != args.what and not Path(path).exists():
         raise Mistake(
             f"expected a pool file, a table of success counts, or the id of a run of --pool, but there is no file {run!r} and "

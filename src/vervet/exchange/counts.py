@@ -61,6 +61,7 @@ def read_counts(path: str, stopped: Stopped | None = None) -> list[Counts]:
     """
     rows = read_rows(path).rows
     columns = [_column(rows[0], names) for names in (PROBLEM, DRAWN, RIGHT)]
+    _expect_named(rows)
     found: dict[tuple[str, str], _Series] = {}
     for row in rows:
         name, n, correct = row.text(columns[0]), _whole(row, columns[1], 1), _whole(row, columns[2], 0)
@@ -119,6 +120,16 @@ def _column(row: Row, names: Sequence[str]) -> str:
 
 def _optional(row: Row, name: str) -> str:
     return row.text(name) if row.has(name) else ""
+
+
+def _expect_named(rows: Sequence[Row]) -> None:
+    """Refuse a row without a model (or benchmark) beside others that name theirs: whose counts it holds is not known."""
+    for name in ("model", "benchmark"):
+        having = [row.has(name) for row in rows]
+        if any(having) and not all(having):
+            raise rows[having.index(False)].bad(
+                f"has no {name!r}, but {rows[having.index(True)].place} has: name it in every row, or in none"
+            )
 
 
 def _whole(row: Row, name: str, least: int) -> int:

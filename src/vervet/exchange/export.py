@@ -81,7 +81,7 @@ def export(
         raise Mistake(f"expected a limit of at least 1, but got {limit}")
     expect_path(path, force)
     with open_pool(pool) as opened:
-        chosen = _run_of(opened, run)
+        chosen = None if run is None else opened.run_of(run)
         known = scorers(opened)
         judge = _scorer_of(opened, form, scorer, known)
         choice = Choice(judge, limit, margin, threshold, seed, form in ("sft", "pairs") and has_reasoning(opened))
@@ -208,17 +208,6 @@ def _draw(row: DrawRow, shown: Sample, asked: Question, scores: Mapping[str, Sco
     if shown.trace is not None and shown.trace.logprob and mean is None:
         mean = sum(shown.trace.logprob) / len(shown.trace.logprob)
     return Draw(shown, row.role, asked.messages, asked.prefill or "", mean, row.answer, row.key, row.outcome, scores)
-
-
-def _run_of(pool: SqlitePool, name: str | None) -> RunRow | None:
-    if name is None:
-        return None
-    rows = pool.runs()
-    found = [row for row in rows if row.id.startswith(name)]
-    if len(found) != 1:
-        known = ", ".join(row.id[:12] for row in found or rows) or "none"
-        raise Mistake(f"expected one run of {pool.path} ({known}), but got {name!r}")
-    return found[0]
 
 
 def _scorer_of(pool: SqlitePool, form: str, name: str | None, known: Sequence[str]) -> str | None:

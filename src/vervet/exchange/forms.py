@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +16,9 @@ from typing import Any, Final
 
 from ..types import Example, Message, Sample, Score, canonical_json
 from ..verify.recorded import unmarked
+from .unknown import is_unknown
 
 Row = dict[str, Any]
-_UNKNOWN = re.compile(r"\(What was asked in problem .* is not known: its samples were imported\.\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +200,12 @@ def steps(asked: Asked, choice: Choice, left: Counter[str]) -> Iterator[Row]:
 def groups(asked: Asked, choice: Choice, left: Counter[str]) -> Iterator[Row]:
     """All draws of one model from one question with their rewards: 1 or 0 by the verdict, or the score as it is.
 
+    A draw whose text is empty or gave no answer is in its group, as wrong as it is: without such draws the group's mean would
+    lie too high. Out of it are those that nobody judged, and calls that failed or were refused, which have no text.
     The columns are verl's, with ``responses`` and ``rewards`` beside them; ``index`` is for the writer to count.
     """
     found: dict[tuple[str, str], list[tuple[float, Draw]]] = {}
-    for draw in _usable(asked, left):
+    for draw in _usable(asked, left, empty=True):
         worth, stream = _worth(draw, choice), draw.sample.address.stream
         group = found.setdefault((stream.model, stream.question), [])
         if worth is None:
@@ -232,17 +233,17 @@ FORMS: Final[dict[str, Form]] = {"samples": samples, "sft": sft, "pairs": pairs,
 # --- what the forms share ------------------------------------------------------------------------------
 
 
-def _usable(asked: Asked, left: Counter[str]) -> Iterator[Draw]:
-    """The draws that make a conversation of plain text."""
+def _usable(asked: Asked, left: Counter[str], empty: bool = False) -> Iterator[Draw]:
+    """The draws that make a conversation of plain text; those of an ``empty`` text where they are wanted."""
     for draw in asked.draws:
         contents = [message.get("content") for message in draw.prompt]
         if not all(isinstance(content, str) for content in contents) or not contents:
             left["the prompt is not plain text"] += 1
         elif any(set(message) - {"role", "content"} for message in draw.prompt) or draw.sample.tool_calls:
             left["tools are called"] += 1
-        elif any(_UNKNOWN.fullmatch(str(content)) for content in contents):
+        elif any(is_unknown(str(content)) for content in contents):
             left["what was asked is not known"] += 1
-        elif not draw.text.strip():
+        elif not empty and not draw.text.strip():
             left["the text is empty"] += 1
         else:
             yield draw

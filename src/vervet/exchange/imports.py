@@ -30,7 +30,7 @@ from .counts import has_counts
 from .inspect import is_inspect, read_inspect
 from .lm_eval import is_lm_eval, read_lm_eval
 from .monkeys import is_monkeys, read_monkeys
-from .planning import RECORDED, Draw, Plan, Planned, plan, told_apart
+from .planning import RECORDED, Draw, Plan, Planned, expect_names, plan, told_apart
 from .rows import USUAL, Entry, Fields, entry_of, expect_one_group
 
 FORMATS: Final = ("rows", "monkeys", "lm_eval", "inspect")
@@ -98,12 +98,17 @@ def import_file(
     where the file has none (default: the file's). ``format``: one of ``FORMATS`` (default: what it looks like). ``n``: how many
     draws of each problem are declared (default: as many as every problem has). ``reader``: where verdicts are the file's own,
     who finds the answers for votes. ``options``: grader, rows (``where``), fields of prompt and target. Raises ``Mistake`` with
-    the place of what is wrong, before anything is written; ``MissingExtra``.
+    the place of what is wrong, before anything is written; ``MissingExtra``. ``listen`` is told "import" before the first write,
+    then what a run tells.
     """
+    if n is not None and n < 1:
+        raise Mistake(f"expected n, the draws of each problem that are declared, of at least 1, but got {n}")
+    expect_names(model, task)
     if grader is not None:
         options = replace(options, grader=grader)
     entries, skipped = read_entries(path, format, fields, options)
     found = plan(entries, task or entries[0].task or Path(path).stem, options, model, reader, fields.group is not None)
+    del entries  # with their rows the larger part of what is held; the plan has what is needed of them
     ns = {one: found.n(one, n) for one in found.models}
     if found.grader in EXECUTING:
         sandbox.expect()
@@ -219,6 +224,8 @@ class _Importing:
     # --- writing ---
 
     async def _write(self, pool: SqlitePool) -> None:
+        if self.listen is not None:
+            self.listen("import", {"samples": sum(len(row.missing) for row in self.rows)})
         for planned in self.plan.problems.values():
             pool.add_problem(self.plan.task, planned.example)
         runs = {model: pool.start_run(self._identity(model)) for model in self.plan.models}

@@ -14,15 +14,17 @@ from ..errors import Mistake
 from ..models.imported import PREFIX
 from ..tasks import TaskOptions
 from ..tasks.own import expect_grader, reader_of, target_of
-from ..types import Example, Json, Message, Problem, canonical_json, text_digest
+from ..types import Example, Json, Problem, canonical_json, text_digest
 from ..verify import READERS
 from ..verify.recorded import CONFIDENCE, READER, marked
 from ..verify.reward import REWARD
 from .rows import Entry
+from .unknown import unknown
 
 _T = TypeVar("_T")
 
 RECORDED: Final = "recorded"  # the grader that repeats what the file says
+_MEANING: Final = ":#/"  # in the name of a task: NAME:GRADER, pool:FILE#TASK, and TASK/PROBLEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Plan:
         """How many draws of each problem are declared: those that every problem has, or as many as were asked for."""
         least = min(self.of(model), key=lambda one: len(one.draws[model]))
         most = len(least.draws[model])
-        if asked is not None and not 1 <= asked <= most:
+        if asked is not None and asked > most:
             raise Mistake(
                 f"{least.place}: {asked} samples a problem were asked for, but problem {least.name} has {most} of {model}"
             )
@@ -95,7 +97,7 @@ def plan(
 
     ``reader`` finds answers in texts that the file itself judged. Raises ``Mistake`` with the place of what does not fit.
     """
-    name = _plain(name, ":#/")
+    name = _plain(name, _MEANING)
     grader, reads = _grader(entries, options, reader)
     model = model.removeprefix(PREFIX) if model is not None else None
     named = {entry.model for entry in entries} - {""}
@@ -119,6 +121,16 @@ def plan(
     if all(draw.failure for draw in draws):
         raise Mistake(f"{draws[0].place} and all others failed, so there is no sample: {draws[0].failure[:200]}")
     return Plan(f"{name}:{grader}", grader, problems)
+
+
+def expect_names(model: str | None, task: str | None) -> None:
+    """Refuse a given name that is empty, or of a task one that would not be found under it again."""
+    if model is not None and not model.removeprefix(PREFIX).strip():
+        raise Mistake(f"expected a model's name, but got {model!r}")
+    if task is not None and (not task.strip() or set(task) & set(_MEANING)):
+        raise Mistake(
+            f"expected a task's name of any characters but {', '.join(_MEANING)}, which mean something in it, but got {task!r}"
+        )
 
 
 def told_apart(
@@ -188,18 +200,9 @@ def _example(entry: Entry, name: str, grader: str, reads: str, options: TaskOpti
     hints |= {"alone": True} if entry.alone else {}
     hints |= {"verdicts": True} if grader == RECORDED else {}
     problem = " ".join(entry.problem.split())
-    messages = entry.prompt or _unknown(problem, name)
+    messages = entry.prompt or ({"role": "user", "content": unknown(problem, name)},)
     kept = json.loads(canonical_json([list(messages), hints, target]))
     return Example(Problem(f"{name}/{problem}", tuple(kept[0]), READER, None, kept[1]), kept[2])
-
-
-def _unknown(problem: str, name: str) -> tuple[Message, ...]:
-    return (
-        {
-            "role": "user",
-            "content": f"(What was asked in problem {problem} of {name} is not known: its samples were imported.)",
-        },
-    )
 
 
 def _expect_same(entry: Entry, one: Planned, example: Example) -> None:

@@ -201,6 +201,8 @@ def _column(row: Row, name: str | None, is_list: bool, n: int, read: Callable[[R
     """One value a sample, read; nothing where the row has no such field."""
     if name is None or name not in row.fields:
         return []
+    if name in row.odd:
+        raise row.bad(f"field {name!r} holds NaN or Infinity, which is no number: write null where nothing is known")
     value = row.value(name)
     if not is_list:
         return [read(row, name, value)]

@@ -1,19 +1,19 @@
 """Rows to a file, whole or not at all: Parquet with a schema, or JSON lines. Knows no pool.
 
-The file grows under a hidden name beside its own (``.NAME.*.part``), which alone is left behind by a kill.
+The file grows under a hidden name beside its own (see ``pool.parts``), which alone is left behind by a kill.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import MissingExtra, Mistake
+from ..pool.parts import growing
 
 ENDINGS: Final = (".parquet", ".jsonl")
 _AT_ONCE: Final = 1_000  # rows of one group in a Parquet file
@@ -36,13 +36,8 @@ def expect_path(path: str, force: bool) -> None:
 def write(path: str, rows: Iterable[dict[str, Any]], types: Types, force: bool = False) -> int:
     """Write the rows as they come; how many there were. Where there were none, there is no file."""
     target = Path(path).absolute()
-    handle, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    try:
+    with growing(target) as part:
         n = _parquet(part, rows, types) if target.suffix == ".parquet" else _lines(part, rows)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
         if n and force:
             os.replace(part, target)
         elif n:
@@ -51,8 +46,6 @@ def write(path: str, rows: Iterable[dict[str, Any]], types: Types, force: bool =
             except FileExistsError:
                 expect_path(path, force)
         return n
-    finally:
-        Path(part).unlink(missing_ok=True)
 
 
 def _lines(path: str, rows: Iterable[dict[str, Any]]) -> int:

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..budget import Grant
+from ..budget import Grant, Purse, Wallet
 from ..errors import InBatch, LimitReached, MissingFigures, Mistake, ModelError
 from ..models.batch import BatchModel
+from ..models.imported import Imported
 from ..pool import stored_precision
 from ..types import Bill, Call, Claim, Delivery, Failure, Model, Request, Sample, Stored, Stream
 from .world import World
@@ -130,7 +131,8 @@ class Attempt:
 
     async def _once(self, indices: Sequence[int]) -> dict[int, Failure]:
         """One reserve, one claim, one call; the transient failures by index."""
-        grant = await self._reserve(len(indices))
+        purse = self._purse
+        grant = await self._reserve(purse, len(indices))
         endings = self.request.endings
         taken, n_calls = Taken(), 0
         try:
@@ -153,7 +155,7 @@ class Attempt:
                 request = replace(request, endings=replace(endings, max_tokens=grant.max_tokens))
             await self._ask(request, claim.call, claim.granted, grant, taken)
         finally:
-            self.world.purse.settle(grant, taken.bill, n_calls)
+            purse.settle(grant, taken.bill, n_calls)
             async with self.world.purse_changed:
                 self.world.purse_changed.notify_all()
         if grant.max_tokens < self.max_tokens:
@@ -188,9 +190,13 @@ class Attempt:
             if isinstance(stored, Sample) and self.view(stored) is None:
                 self._settle(index, replace(stored, ended="cut:wallet"))
 
-    async def _reserve(self, n: int) -> Grant:
+    @property
+    def _purse(self) -> Purse:
+        """Where a call is reserved: an imported model refuses at no cost, so what it says hangs on no wallet."""
+        return Purse(Wallet()) if isinstance(self.model, Imported) else self.world.purse
+
+    async def _reserve(self, purse: Purse, n: int) -> Grant:
         """Wait until the wallet has room for at least one sample; ``LimitReached`` where it never will."""
-        purse = self.world.purse
         prompt = self.model.count(self.request.question)
         cut = self.model.supports.continuation
         async with self.world.purse_changed:

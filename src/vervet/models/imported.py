@@ -32,11 +32,15 @@ class Imported:
     def count(self, question: Question) -> int:
         """Nothing is sent, so nothing is counted. Raises ``Unsupported`` for a question with settings of its own."""
         if settings := sorted(question.data.keys() - {"messages"}):
-            raise Unsupported(
-                f"{self.name} was imported: with which settings its samples were drawn is not known, so {', '.join(settings)} "
-                "cannot be asked of it; write generate(n=...) without them"
-            )
+            raise self.unknown(settings)
         return 0
+
+    def unknown(self, settings: Sequence[str]) -> Unsupported:
+        """The error that refuses settings: nobody knows with which ones the samples were drawn, or how many tokens they have."""
+        return Unsupported(
+            f"{self.name} was imported: with which settings its samples were drawn is not known, so {', '.join(settings)} "
+            "cannot be asked of it; write generate(n=...) without them"
+        )
 
     def draw(
         self, request: Request, stream: Stream, indices: Sequence[int], so_far: Mapping[int, Sample] | None = None

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +18,11 @@ from vervet.errors import DataError, Mistake, PoolDamaged, PoolFull
 from vervet.pool import joining
 from vervet.pool.coding import COLUMNS
 from vervet.pool.ledger import LOST, OPEN, PARKED, SETTLED
+from vervet.pool.parts import growing
 from vervet.pool.schema import INDEX_BITS, TABLES, describe, prepare
 
 T = TypeVar("T")
+HEAD = b"SQLite format 3\0"
 
 _CALL = (
     "indices, continues, reserve_prompt_tokens, reserve_completion_tokens, reserve_usd, prompt_tokens, "
@@ -45,25 +46,44 @@ _MAPS = {  # the number in the old file and the one in the new file of everythin
 ADDRESS = f"(m.new << {INDEX_BITS} | (s.address & {(1 << INDEX_BITS) - 1}))"
 
 
-def expect_pool(path: str) -> None:
-    """Raise Mistake where there is no file, PoolDamaged where it is not a pool."""
+def expect_file(path: str) -> None:
+    """Raise Mistake where there is no file, or one that is no pool; an empty one would become a pool by reading it."""
     if not Path(path).is_file():
         raise Mistake(f"expected the path of a pool file, but there is no file {path!r}")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(HEAD))
+    except OSError as error:
+        raise Mistake(f"cannot read {path!r}: {error.strerror}") from None
+    if not head:
+        raise Mistake(f"{path} is empty: not a pool")
+    if head != HEAD:
+        raise Mistake(f"{path}: expected a Vervet pool (an SQLite file), got a file that begins with {head!r}")
+
+
+def expect_pool(path: str) -> None:
+    """Raise Mistake where there is no pool file, PoolDamaged where it is not a whole pool of this version."""
+    expect_file(path)
     prepare(path)
+    tidy(path)
+
+
+def tidy(path: str) -> None:
+    """Let SQLite remove what looking into a pool left beside it: only who may write into the pool can do so."""
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version").fetchone()
 
 
 def new_pool(path: str, fill: Callable[[sqlite3.Connection], T]) -> T:
     """Make a pool where there is no file yet, whole or not at all, with what ``fill`` puts into it.
 
-    It grows in a hidden file beside the path (``.NAME.*.part``), which alone is left behind by a kill.
+    It grows in a hidden file beside the path (see ``parts``), which alone is left behind by a kill.
     """
     target = Path(path).absolute()
     if not target.parent.is_dir():
         raise Mistake(f"expected the path of a new pool in an existing folder, got {path!r}; make the folder first")
     _expect_vacant(target)
-    handle, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    try:
+    with growing(target) as part:
         prepare(part)
         db = sqlite3.connect(part, isolation_level=None, uri=True)
         try:
@@ -74,27 +94,17 @@ def new_pool(path: str, fill: Callable[[sqlite3.Connection], T]) -> T:
             db.execute("PRAGMA main.journal_mode=WAL")
         finally:
             db.close()
-        os.chmod(part, 0o666 & ~_umask())
         _sync(part)
         try:
             os.link(part, target)  # never over a file that came to be meanwhile
         except FileExistsError:
             _expect_vacant(target)
         return result
-    finally:
-        for suffix in ("", "-wal", "-shm"):
-            Path(part + suffix).unlink(missing_ok=True)
 
 
 def _expect_vacant(target: Path) -> None:
     if target.exists():
         raise Mistake(f"expected the path of a new pool, but there is a file {str(target)!r}; name another one")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync(path: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vervet.errors import Mistake
-from vervet.pool.copying import attached, copy, expect_pool, new_pool
+from vervet.errors import DataError, Mistake, PoolDamaged
+from vervet.pool.copying import attached, copy, expect_pool, new_pool, tidy
+from vervet.pool.schema import quick_check
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,27 @@ def merge(path: str, pools: Sequence[str]) -> Merged:
 def _fill(db: sqlite3.Connection, path: str, pools: Sequence[str]) -> Merged:
     n_in = 0
     for source in pools:
-        with attached(db, source):
-            n_in += count(db, "in_samples")
-            copy(db, source)
+        try:
+            with attached(db, source):
+                n_in += count(db, "in_samples")
+                copy(db, source)
+        except DataError:
+            raise
+        except Exception:  # pools that contradict one another, or a row that nobody can read
+            db.close()
+            _expect_whole(pools)
+            raise
     n = {table: count(db, table) for table in ("runs", "problems", "samples")}
     return Merged(path, len(pools), **n, shared=n_in - n["samples"], n_bytes=size(db))
+
+
+def _expect_whole(pools: Sequence[str]) -> None:
+    """Raise PoolDamaged where the quick check finds damage: what two pools say is then not worth comparing."""
+    for path in pools:
+        found = quick_check(path, 1)
+        tidy(path)
+        if found:
+            raise PoolDamaged(f"{path} is damaged, first place: {found[0]}; restore it from a copy, or leave it out")
 
 
 def count(db: sqlite3.Connection, table: str) -> int:

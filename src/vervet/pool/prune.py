@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vervet.errors import Mistake
 from vervet.pool.coding import COLUMNS, SAMPLE
 from vervet.pool.copying import attached, copy, expect_pool, new_pool
 from vervet.pool.merge import count, size
+from vervet.pool.reports import run_named
 from vervet.pool.schema import INDEX_BITS
 
 _KEPT = "(SELECT key FROM temp.kept_runs)"
@@ -80,11 +80,8 @@ def _choose(db: sqlite3.Connection, pool: str, names: Sequence[str]) -> None:
     """Fill the tables of what is kept."""
     known = [row[0] for row in db.execute("SELECT id FROM src.runs ORDER BY key")]
     for name in names or known:
-        found = [run for run in known if run.startswith(name)]
-        if len(found) != 1:
-            listed = ", ".join(run[:12] for run in found or known) or "none"
-            raise Mistake(f"expected the id of one run of {pool} ({listed}), got {name!r}")
-        db.execute("INSERT OR IGNORE INTO kept_runs SELECT key FROM src.runs WHERE id = ?", found)
+        chosen = run_named(name, known, pool)
+        db.execute("INSERT OR IGNORE INTO kept_runs SELECT key FROM src.runs WHERE id = ?", (chosen,))
     for table in ("uses", "answers", "kept_failures"):
         db.execute(f"INSERT OR IGNORE INTO kept_problems SELECT problem FROM src.{table} WHERE run IN {_KEPT}")
     db.execute(

@@ -21,6 +21,22 @@ _SAMPLE_ROW = (
 _STREAM_COLUMNS = 4
 
 
+def run_named(name: str, ids: Sequence[str], path: str) -> str:
+    """The one of the runs of a pool whose id begins with ``name``. Raises ``Mistake`` where there is none, or more than one.
+
+    >>> run_named("8b", ["84a0", "8bf3"], "x.pool")
+    '8bf3'
+    """
+    found = [run for run in ids if run.startswith(name)]
+    if len(found) > 1:
+        listed = ", ".join(run[:12] for run in found)
+        raise Mistake(f"{name!r} begins several runs of {path} ({listed}): give more of the id")
+    if not found:
+        known = ", ".join(run[:12] for run in ids) or "none: start one with vervet run"
+        raise Mistake(f"expected a run of {path} ({known}), but got {name!r}")
+    return found[0]
+
+
 class Reports(ABC):
     """The reading half of a pool; a subclass gives ``_rows``, and ``_cursor`` for what is too long for a list."""
 
@@ -38,6 +54,11 @@ class Reports(ABC):
         """The runs, oldest first."""
         rows = self._rows("SELECT id, identity, seconds FROM runs ORDER BY created, key")
         return [RunRow(run, json.loads(identity), seconds) for run, identity, seconds in rows]
+
+    def run_of(self, name: str) -> RunRow:
+        """The run whose id begins so. Raises ``Mistake`` where there is none, or more than one."""
+        rows = {row.id: row for row in self.runs()}
+        return rows[run_named(name, list(rows), self.path)]
 
     def info(self) -> PoolInfo:
         """Counts by table, bytes, samples by model, open calls."""

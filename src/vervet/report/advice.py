@@ -16,16 +16,17 @@ from vervet.errors import Mistake
 from vervet.operators import Operator, parse
 from vervet.operators.generate import Generate
 from vervet.pool import judged, open_pool
+from vervet.pool.reports import run_named
 from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
 from vervet.report.judgements import judgements
-from vervet.report.table import text_table
+from vervet.report.table import counted, text_table
 from vervet.run.declared import counts_of, declared_draws, draws_of, expect_declared
 from vervet.run.foretold import foretell
 from vervet.scaling.draws import Draws, Floats
 from vervet.scaling.gaps import EPSILON, Found, Gaps, gaps, selectors
 from vervet.scaling.intervals import Estimate, accuracy
-from vervet.scaling.purchases import OtherModel, Purchases, amount, points, purchases
+from vervet.scaling.purchases import OtherModel, Purchases, amount, choosing, purchases
 from vervet.scaling.replayed import Agreement, FirstAccepted, StopRule, Way, replay
 from vervet.tasks.stored import IMPORT
 
@@ -33,6 +34,7 @@ BAR = 60  # characters
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _AT_LEAST = (2, 3, 4, 8)
 _DEFAULT_AHEAD = 8  # of generate() with a rule
+_ROUNDING = 1e-9
 PILOT = 'vervet run {task} --with "generate(n=16) | vote()" --problems 200 --pool {path}'
 
 
@@ -103,11 +105,14 @@ def advice(path: str, task: str | None = None, run: str | None = None, epsilon: 
 def lines(found: Advice) -> list[str]:
     """The report for a terminal."""
     g, facts = found.gaps, found.facts
-    text = [
-        f"{facts['task']}  {facts['model']}  run {facts['run'][:12]}  {g.n_problems:,} problems x {g.n:,} draws", "",
-        *_bar(g), "", f"The best selector here, {g.selector}, answers {_percent(g.selected)} of the problems.",
-        f"Selection gap  {_percent(g.selection)}: a right answer is among the {g.n:,} draws, and no selector here picks it.",
-        f"Generation gap {_percent(g.generation)}: none of the {g.n:,} draws is right.", _cost_line(g), "",
+    problems, draws = counted(g.n_problems, "problem"), counted(g.n, "draw")
+    text = [f"{facts['task']}  {facts['model']}  run {facts['run'][:12]}  {problems} x {draws}", ""]
+    if not g.coverage.value:
+        said = "check the grader (vervet show POOL PROBLEM) or try another model"
+        text += [f"No right answer among {draws} of {problems}: {said}.", ""]
+    text += [
+        *_bar(g), "", _selected_line(g), f"Selection gap  {_percent(g.selection)}: {_not_picked(g)}.",
+        f"Generation gap {_percent(g.generation)}: none of the {draws} is right.", _cost_line(g), "",
         _standings(found), "", "What to buy next, the most accuracy first:",
     ]  # fmt: skip
     for i, one in enumerate(found.purchases.ranked, 1):
@@ -130,11 +135,34 @@ def _bar(g: Gaps) -> list[str]:
     ]
 
 
+def _selected_line(g: Gaps) -> str:
+    chosen = ", counted on problems on which it was not chosen" if len(g.standings) > 1 else ""
+    return f"The best selector here, {g.selector}, answers {_percent(g.selected)} of the problems{chosen}."
+
+
+def _not_picked(g: Gaps) -> str:
+    """Whose fault a selection gap is: the best selector's, or, where that picks every right answer, that of the choice."""
+    if not g.coverage.value:
+        return "no right answer was drawn that a selector could pick"
+    if g.standings[g.selector].value < g.coverage.value - _ROUNDING:
+        return f"a right answer is among the {counted(g.n, 'draw')}, and the best selector does not pick it"
+    if g.selection.value < _ROUNDING:
+        return f"wherever a right answer was drawn, {g.selector} picks it"
+    return f"{g.selector} picks every right answer drawn here, but half of the problems do not always show that it is the best"
+
+
 def _cost_line(g: Gaps) -> str:
     c = g.cost
+    if not g.coverage.value:
+        return "Cost gap       not told: nothing drawn is right, so nothing says which draws could be spared."
+    if c.ratio.value < 1 + _ROUNDING:
+        return (
+            f"Cost gap       1.0 x: {amount(c.paid)} {c.unit} a problem, and no way here within {100 * g.epsilon:g} points of "
+            "the best selector takes less."
+        )
     return (
         f"Cost gap       {c.ratio.value:.1f} x [{c.ratio.low:.1f}, {c.ratio.high:.1f}]: {amount(c.paid)} {c.unit} a problem, "
-        f"where {c.way} takes {amount(c.needed.value)} at {points(Estimate(-c.loss.value, -c.loss.high, -c.loss.low))}."
+        f"where {c.way} takes {amount(c.needed.value)}; {choosing(c.loss)} on problems it was not chosen on."
     )
 
 
@@ -159,15 +187,12 @@ def chosen_run(pool: SqlitePool, task: str | None, run: str | None) -> RunRow:
 
     Raises ``Mistake`` where there is none, with the command that draws a pilot.
     """
-    rows = [
-        r for r in pool.runs() if (task is None or r.identity["task"] == task) and (run is None or r.id.startswith(run))
-    ]
+    rows = [row for row in pool.runs() if task in (None, row.identity["task"])]
     if run is not None:
-        if len(rows) != 1:
-            known = ", ".join(row.id[:12] for row in pool.runs()) or "none"
-            raise Mistake(f"expected the beginning of the id of one run of {pool.path} ({known}), but got {run!r}")
-        expect_declared(rows[0])
-        return rows[0]
+        name = run_named(run, [row.id for row in rows], pool.path)
+        row = next(row for row in rows if row.id == name)
+        expect_declared(row)
+        return row
     sized = [(declared_draws(row) or 0, len(pool.answers(row.id)), row) for row in rows]
     sized = [one for one in sized if one[0] and one[1]]
     if not sized:
@@ -229,7 +254,7 @@ def _others(
             ways[way.name] = way
             if (ahead := _in_flight(other)) > 1:
                 notes.append(
-                    f"{way.name}: up to {ahead - 1} draws in flight behind what its rule saw are not in its cost."
+                    f"{way.name}: its cost leaves out up to {counted(ahead - 1, 'draw')} in flight behind what its rule saw."
                 )
     return ways, models, notes
 
@@ -275,8 +300,8 @@ def _unjudged(draws: Draws) -> list[str]:
         return []
     most = draws.right_at_most.any(axis=1).mean()
     return [
-        f"{draws.n_not_judged:,} draws were not judged and count as incorrect; were they all correct, coverage would be "
-        f"{100 * most:.1f} %."
+        f"{counted(draws.n_not_judged, 'draw')} without a verdict, counted as incorrect; if all were correct, coverage would "
+        f"be {100 * most:.1f} %."
     ]
 
 

@@ -19,7 +19,7 @@ from vervet.pool import judged, open_pool
 from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
 from vervet.report.matching import EqualCost, equal_cost, equal_cost_lines
-from vervet.report.table import text_table
+from vervet.report.table import counted, text_table
 from vervet.run.declared import counts_of, declared_draws, same_question
 from vervet.scaling.compare import paired_difference
 from vervet.scaling.curves import default_ks
@@ -129,7 +129,7 @@ def lines(found: Comparison) -> list[str]:
     for one in found.sides:
         text.append(
             f"{one.letter}  {one.task}  {one.model}  {one.architecture}  run {one.run[:12]}, replicate {one.replicate}: "
-            f"{one.finished:,} problems, paid {one.paid_tokens:,} tokens"
+            f"{counted(one.finished, 'problem')}, paid {one.paid_tokens:,} prompt and completion tokens"
         )
     for pair in found.pairs:
         text += ["", *_pair_lines(pair, corrected=len(found.pairs) > 1)]
@@ -323,7 +323,8 @@ def _cost_notes(a: str, b: str, found: Paired, used: Sequence[float], p: float) 
     dear, cheap = (a, b) if used[0] > used[1] else (b, a)
     gain = found.difference.value if dear == a else -found.difference.value
     said = (
-        f"{dear} used {max(used) / min(used):.1f} times the tokens of {cheap}, so this is no comparison at equal cost"
+        f"{dear} used {max(used) / min(used):.1f} times the prompt and completion tokens of {cheap}, so this is no comparison "
+        "at equal cost"
     )
     if p < SIGNIFICANT and gain < 0:
         return [f"{said}; {cheap} is better and cheaper."]
@@ -349,13 +350,11 @@ def _draw_notes(a: _Run, b: _Run, shared: int, n_drawn: Sequence[int]) -> list[s
 def _pair_lines(pair: Pair, corrected: bool) -> list[str]:
     r, rows = pair.result, []
     for letter, right, used in ((pair.a, r.a, pair.used_a), (pair.b, r.b, pair.used_b)):
-        rows.append([letter, _share(right), f"{amount(used)} tokens"])
+        rows.append([letter, _share(right), amount(used)])
     d = pair.used_difference
-    rows.append(
-        [f"{pair.a} - {pair.b}", _share(r.difference, "+"), f"{d.value:+,.0f} [{d.low:,.0f}, {d.high:,.0f}] tokens"]
-    )
-    text = [pair.sentence, text_table(["", "answered right, %", "used per problem"], rows)]
-    said = f"{r.n_problems:,} problems: {pair.a} alone right on {r.a_only:,}, {pair.b} alone on {r.b_only:,}, {_p(r.p_value)}"
+    rows.append([f"{pair.a} - {pair.b}", _share(r.difference, "+"), f"{d.value:+,.0f} [{d.low:,.0f}, {d.high:,.0f}]"])
+    text = [pair.sentence, text_table(["", "answered right, %", "prompt and completion tokens used per problem"], rows)]
+    said = f"{counted(r.n_problems, 'problem')}: {pair.a} alone right on {r.a_only:,}, {pair.b} alone on {r.b_only:,}, {_p(r.p_value)}"
     text.append(f"{said}, corrected for the number of runs (Holm) {_p(pair.p_corrected)}" if corrected else said)
     if not r.a_only + r.b_only:
         text.append(
@@ -363,12 +362,12 @@ def _pair_lines(pair: Pair, corrected: bool) -> list[str]:
         )
     if pair.only_a or pair.only_b:
         text.append(
-            f"Left out: {pair.only_a:,} problems that only {pair.a} and {pair.only_b:,} that only {pair.b} finished."
+            f"Left out: {counted(pair.only_a, 'problem')} that only {pair.a} and {pair.only_b:,} that only {pair.b} finished."
         )
     if pair.not_judged:
         low, high = (100 * end for end in pair.bounds)
         text.append(
-            f"Left out: {pair.not_judged:,} problems without a verdict; with them the difference lies between {low:.1f} and "
+            f"Left out: {counted(pair.not_judged, 'problem')} without a verdict; with them the difference lies between {low:.1f} and "
             f"{high:.1f} points."
         )
     if pair.coverage is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, log2
+from math import ceil, floor, log, log2, log10
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -330,6 +330,13 @@ def overview(
     return Picture(name, said, size, draw)
 
 
+def _round(low: float, high: float) -> list[float]:
+    """Round numbers within an axis, those to keep first: powers of ten, then their fives and twos."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    marks = [lead * 10.0**power for lead in (1, 5, 2) for power in powers]
+    return [mark for mark in marks if low <= mark <= high]
+
+
 def _common_unit(every: Sequence[Figures]) -> str:
     units = {Scale(one).unit for one in every}
     return units.pop() if len(units) == 1 else ""
@@ -348,7 +355,7 @@ def _overview(
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     longest = max(x, key=len)
-    wanted = [longest[-1], longest[0], *reversed(longest)]
+    wanted = _round(low, high) if unit else [longest[-1], longest[0], *reversed(longest)]
     texts = [cost_text(unit, at) if unit else f"{at:,.0f}" for at in wanted]
     chosen = marked(wanted, texts, low, high, 72 * made.get_size_inches()[0] * box[2])
     axes.set_xticks([wanted[i] for i in chosen], [texts[i] for i in chosen])

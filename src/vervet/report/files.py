@@ -1,4 +1,7 @@
-"""Files for other programs: one tidy row per curve and k as CSV or Parquet, and the picture as PNG."""
+"""Files for other programs: one tidy row per curve and k as CSV or Parquet, and the picture as PNG.
+
+Each is written whole or not at all; what cannot be written is a ``Mistake`` with its path.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vervet.errors import MissingExtra
+from vervet.pool.parts import replacing
 from vervet.report.data import name_of
 from vervet.report.figure import png
 from vervet.report.figures import Figures
@@ -40,12 +44,11 @@ def rows(figures: Sequence[Figures]) -> Iterator[dict[str, Any]]:
 
 def write_csv(path: str | os.PathLike[str], figures: Sequence[Figures]) -> Path:
     """Write ``rows`` as CSV with a header (UTF-8; what is not known is empty) and return the path."""
-    target = Path(path)
-    with target.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows(figures))
-    return target
+    return Path(path)
 
 
 def write_parquet(path: str | os.PathLike[str], figures: Sequence[Figures]) -> Path:
@@ -58,7 +61,9 @@ def write_parquet(path: str | os.PathLike[str], figures: Sequence[Figures]) -> P
     types = dict.fromkeys(COLUMNS, pyarrow.float64())
     types |= dict.fromkeys(("name", "source", "cost_unit", "unit"), pyarrow.string())
     types |= dict.fromkeys(("k", "n_problems", "n_draws"), pyarrow.int64())
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows(figures)), pyarrow.schema(list(types.items()))), path)
+    table = pyarrow.Table.from_pylist(list(rows(figures)), pyarrow.schema(list(types.items())))
+    with replacing(path) as part:
+        parquet.write_table(table, part)
     return Path(path)
 
 
@@ -67,6 +72,7 @@ def write_png(path: str | os.PathLike[str], figures: Sequence[Figures]) -> Path:
 
     Raises MissingExtra without matplotlib, Mistake where there is nothing to draw.
     """
-    target = Path(path)
-    target.write_bytes(png(figures))
-    return target
+    picture = png(figures)
+    with replacing(path) as part:
+        part.write_bytes(picture)
+    return Path(path)

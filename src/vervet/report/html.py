@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from vervet.pool.parts import replacing
 from vervet.report import browser, parts
 from vervet.report.figure import names
 from vervet.report.figure_canvas import DARK, LIGHT, Picture, variables
@@ -63,10 +64,14 @@ footer { margin-top: 2.5rem; font-size: .85rem; }
 
 
 def write_page(path: str | os.PathLike[str], *figures: Figures) -> Path:
-    """Write the page to ``path`` (UTF-8) and return the path. See ``page``."""
-    target = Path(path)
-    target.write_text(page(*figures), encoding="utf-8", errors="replace")
-    return target
+    """Write the page to ``path`` (UTF-8), whole or not at all, and return the path. See ``page``.
+
+    Raises Mistake where the file cannot be written.
+    """
+    text = page(*figures)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", errors="replace")
+    return Path(path)
 
 
 def page(*figures: Figures) -> str:

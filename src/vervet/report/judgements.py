@@ -52,7 +52,7 @@ def judgements(pool: SqlitePool, row: RunRow, names: Sequence[str], n: int) -> J
             scores[name] = np.array(
                 [[-np.inf if v is None else v for v, _ in t] + [-np.inf] * k for t, k in zip(tables, lost, strict=True)]
             )
-        if "@" in stored:
+        if "@" in stored and "@import/" not in stored:
             asks[name] = np.array([other.get(one, (0, 0))[1] / n for one in names])
             notes.append(
                 f"{stored}: what it asked of a model is in its costs, and that of all scorers of this run with it."

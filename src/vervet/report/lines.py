@@ -18,6 +18,9 @@ def law_lines(laws: Sequence[FittedLaw], verdict: str = "") -> list[str]:
     """A row per law: how far it is off, its likelihood, its parameters, with 95 % intervals where they are known."""
     if not laws:
         return []
+    reasons = {one.law.undefined for one in laws}
+    if len(reasons) == 1 and "" not in reasons:
+        return [f"No law can be fitted: {laws[0].law.undefined}.", *([verdict] if verdict else [])]
     words = [one.law.undefined or parameters_text(_named(one), one.intervals) for one in laws]
     cells = [[one.law.name, _number(one.law.max_error), _number(one.law.nll)] for one in laws]
     lines = text_table(["law", "max error", "nll"], cells).splitlines()
@@ -46,7 +49,7 @@ def forecast_lines(told: Sequence[Told]) -> list[str]:
     one = told[0].forecast
     rows = [
         [f"{t.forecast.k:,}", t.forecast.target, _interval(t.forecast.value, t.forecast.low, t.forecast.high), _came(t)]
-        for t in told
+        for t in sorted(told, key=lambda t: (t.forecast.target != "same problems", t.forecast.k))
     ]
     head = f"Coverage as foretold from {one.n:,} draws a problem by {one.law}, with {100 * one.level:.0f} % intervals, in percent:"
     lines = [head, *text_table(["k", "of", "foretold", "came"], rows).splitlines()]
@@ -62,8 +65,18 @@ def _came(told: Told) -> str:
 
 def cost_lines(costs: Mapping[str, Cost], ks: Sequence[int]) -> list[str]:
     """What the ks of a curve cost per problem, a row per axis that is known."""
-    rows = [[cost.unit, *(_short(cost.at(k)) for k in ks)] for cost in costs.values() if cost.unit != "samples"]
+    rows = [[unit, *(_short(cost.at(k)) for k in ks)] for unit, cost in _units(costs)]
     return text_table(["cost of k draws a problem", *(f"{k:,}" for k in ks)], rows).splitlines() if rows else []
+
+
+def _units(costs: Mapping[str, Cost]) -> list[tuple[str, Cost]]:
+    """Every axis but the draws themselves, with what it counts; the three prices are told apart."""
+    said = {
+        "usd-cached": "usd (prompts cached)",
+        "usd-batch": "usd (in batch files)",
+        "tokens": "tokens (prompt and completion)",
+    }
+    return [(said.get(name, cost.unit), cost) for name, cost in costs.items() if name != "samples"]
 
 
 def resampling_lines(found: Mapping[str, Resampling]) -> list[str]:
@@ -78,8 +91,13 @@ def resampling_lines(found: Mapping[str, Resampling]) -> list[str]:
             )
         else:
             best = "worth most with no draw at all: abstain"
-        last = f"at {one.ks[-1]:,} draws {one.value[-1]:.3f}"
-        ceiling = f", ceiling {_estimate(one.ceiling)} of what it accepts" if one.ceiling else ""
+        last = f"with at most {one.ks[-1]:,} {one.value[-1]:.3f}"
+        ceiling = ""
+        if one.ceiling:
+            c = one.ceiling
+            ceiling = (
+                f"; where it accepts anything, {_interval(c.value, c.low, c.high)} % right whatever the number of draws"
+            )
         text.append(f"drawing until {name} accepts: {best}; {last}{ceiling}")
     return text
 
@@ -93,7 +111,7 @@ def reach_line(reached: Reach, costs: Mapping[str, Cost]) -> str:
     if reached.k is None:
         return reached.sentence
     k = reached.k
-    cells = [f"{_short(cost.at(k))} {cost.unit}" for cost in costs.values() if cost.unit != "samples"]
+    cells = [f"{_short(cost.at(k))} {unit}" for unit, cost in _units(costs)]
     return reached.sentence + (f"; at {k:,} draws: {', '.join(cells)} a problem" if cells else "")
 
 
@@ -105,14 +123,18 @@ def side_by_side(figures: Sequence[Figures]) -> list[str]:
     rows = []
     for one, curve in zip(figures, curves, strict=True):
         at = [curve.k.index(k) for k in shown]
-        rows.append([one.title, *(f"{curve.value[i]:.5f} [{curve.low[i]:.5f}, {curve.high[i]:.5f}]" for i in at)])
-    head = "Coverage at k draws, share of problems, with 95 % intervals over new problems (bootstrap over problems):"
+        rows.append([one.title, *(_percent(curve.value[i], curve.low[i], curve.high[i]) for i in at)])
+    head = "Coverage at k draws, in percent, with 95 % intervals over new problems (bootstrap, never under the exact floor):"
     lines = [head, *text_table(["", *(f"k = {k:,}" for k in shown)], rows).splitlines()]
     for name in dict.fromkeys(law.law.name for one in figures for law in one.laws):
         fitted = [(one.title, law) for one in figures for law in one.laws if law.law.name == name]
         if not all(law.law.undefined for _, law in fitted):
             lines += ["", f"law {name}", *_side(fitted)]
     return lines
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.3f} [{100 * low:.3f}, {100 * high:.3f}]"
 
 
 def _side(fitted: Sequence[tuple[str, FittedLaw]]) -> list[str]:

@@ -23,6 +23,7 @@ from vervet.scaling.passk import pass_at_k
 
 N_BUDGETS = 5  # from the least to the most that both can spend
 _VOTE_SEED = 0
+_UNITS = {"tokens": "prompt and completion tokens"}
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ def equal_cost(
     least, most = max(first.costs[0], second.costs[0]), min(first.costs[-1], second.costs[-1])
     if least >= most:
         raise Mistake(
-            f"no cost is common to both: a problem costs {first.costs[0]:.3g} to {first.costs[-1]:.3g} "
-            f"{first.cost.unit} in one and {second.costs[0]:.3g} to {second.costs[-1]:.3g} in the other; draw more of "
-            "the cheaper one"
+            f"no cost is common to both: a problem costs {_short(first.costs[0])} to {_short(first.costs[-1])} "
+            f"{_counts(first.cost.unit)} in one and {_short(second.costs[0])} to {_short(second.costs[-1])} in the other; "
+            "draw more of the cheaper one"
         )
     budgets = np.clip(np.geomspace(least, most, N_BUDGETS), least, most).tolist()
     covered, voted = ([Side(one.ks, one.costs, each(one)) for one in (first, second)] for each in (_coverage, _votes))
@@ -99,9 +100,10 @@ def equal_cost_lines(found: EqualCost, a: str, b: str) -> list[str]:
     """A row for each cost: what each side draws for it, and coverage and vote with their difference, in percent."""
     rows = []
     for c, v in zip(found.coverage.rows, found.vote.rows, strict=True):
-        rows.append([f"{c.budget:.3g}", f"{c.a_k:.3g}", f"{c.b_k:.3g}", *_cells(c.a, c.b, c.difference),
+        rows.append([_short(c.budget), _short(c.a_k), _short(c.b_k), *_cells(c.a, c.b, c.difference),
                      *_cells(v.a, v.b, v.difference)])  # fmt: skip
-    unit = found.unit_a if found.unit_a == found.unit_b else f"{found.unit_a} ({a}), {found.unit_b} ({b})"
+    unit_a, unit_b = _counts(found.unit_a), _counts(found.unit_b)
+    unit = unit_a if unit_a == unit_b else f"{unit_a} ({a}), {unit_b} ({b})"
     head = [
         unit,
         f"draws {a}",
@@ -113,11 +115,30 @@ def equal_cost_lines(found: EqualCost, a: str, b: str) -> list[str]:
         f"vote {b}",
         f"{a} - {b}",
     ]
-    lines = ["At equal cost a problem (shares in %, differences in points):", *text_table(head, rows).splitlines()]
+    said = "At equal cost a problem (shares in %, differences in points; a tied vote is shared, where a run takes the first):"
+    lines = [said, *text_table(head, rows).splitlines()]
     for name, one in (("coverage", found.coverage), ("vote", found.vote)):
         if one.crossings:
-            lines.append(f"The curves of {name} cross at {', '.join(f'{cost:.3g}' for cost in one.crossings)}.")
+            at = ", ".join(_short(cost) for cost in one.crossings)
+            lines.append(
+                f"The curves of {name} cross at {at} {unit} a problem (of the measured means; see the intervals above)."
+            )
     return lines
+
+
+def _counts(unit: str) -> str:
+    return _UNITS.get(unit, unit)
+
+
+def _short(value: float) -> str:
+    """Three significant digits, whole numbers with thousands from a hundred on.
+
+    >>> _short(0.00123), _short(596.4), _short(1234.5), _short(3.2e12)
+    ('0.00123', '596', '1,234', '3.2e+12')
+    """
+    if value >= 1e7 or 0 < value < 1e-4:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cells(one: float, two: float, gap: Estimate) -> list[str]:

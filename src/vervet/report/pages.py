@@ -12,7 +12,7 @@ from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
 from vervet.report.figures import Figures
 from vervet.report.table import curve_table, verifier_lines
-from vervet.run.declared import counts_of, declared_draws, draws_of, has_architecture
+from vervet.run.declared import counts_of, declared_draws, draws_of, first_drawing, has_architecture
 from vervet.run.grading import verifier_figures
 from vervet.scaling.counted import coverage_curve
 from vervet.scaling.counts import Counts
@@ -36,15 +36,19 @@ def of_pool(
 ) -> list[Figures]:
     """The figures of every run of a pool that can be analysed, or of one; ``more`` adds to each what else is to be shown.
 
-    Which others are left out, and why, stands in the notes of the first. Raises ``Mistake`` where there is no run that can be
-    analysed, with the reasons.
+    Of runs that begin with the same draws the first stands for all. Which others are left out, and why, stands in the notes
+    of the first. Raises ``Mistake`` where there is no run that can be analysed, with the reasons.
     """
     with open_pool(path) as pool:
-        found, refused = [], []
+        found, refused, shown = [], [], set[str]()
         for row in runs_of(pool, run):
+            drawing = first_drawing(row)
+            if drawing in shown:  # the same draws again: its answers are a point beside their curve
+                continue
             try:
                 figures = curves_of(pool, row, ks)
                 found.append(more(pool, row, figures) if more else figures)
+                shown |= {drawing} if drawing else set()
             except Mistake as error:
                 refused.append((row, str(error)))
         if not found:
@@ -57,12 +61,11 @@ def of_pool(
 
 def runs_of(pool: SqlitePool, run: str | None = None) -> list[RunRow]:
     """The runs of a pool, or the one whose id begins so. Raises ``Mistake`` where there is none, or more than one."""
-    rows = [row for row in pool.runs() if run is None or row.id.startswith(run)]
-    if not rows and run is None:
+    if run is not None:
+        return [pool.run_of(run)]
+    rows = pool.runs()
+    if not rows:
         raise Mistake(f"expected a pool with a run, but {pool.path} has none")
-    if not rows or (run is not None and len(rows) > 1):
-        known = ", ".join(row.id[:12] for row in pool.runs()) or "none"
-        raise Mistake(f"expected a run of {pool.path} ({known}), but got {run!r}")
     return rows
 
 

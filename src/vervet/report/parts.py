@@ -57,7 +57,7 @@ def forecast_rows(figures: Figures) -> str:
         figures.forecasts, key=lambda told: (told.forecast.target != "same problems", told.forecast.n, told.forecast.k)
     )
     rows = [_told(told) for told in order]
-    header = ("law", "of", "from n", "at k", "coverage, %", "found, %", "")
+    header = ("law", "of", "from n", "at k", "coverage, %", "came, %", "")
     return table(header, rows, name="forecasts")
 
 

@@ -76,7 +76,9 @@ def curve_table(curves: Sequence[Curve], drawn: str = "") -> str:
 
 def heading(curve: Curve) -> str:
     """Name and unit of a curve's column."""
-    return f"{curve.name}, %" if curve.unit == "share of problems" else curve.unit
+    if curve.unit == "share of problems":
+        return f"{curve.name}, %"
+    return f"completion {curve.unit}" if curve.name == "tokens" else curve.unit
 
 
 def cell(curve: Curve, i: int) -> str:
@@ -101,10 +103,11 @@ def notes(curves: Sequence[Curve], drawn: str = "") -> list[str]:
     ``drawn``: how, where it was not one declared number: "drawn until 1 right".
     """
     one = curves[0]
-    how = f", {drawn}" if drawn else f" x {one.n_draws:,} draws each, at k over all subsets of k draws"
+    how = f", {drawn}" if drawn else f" x {counted(one.n_draws, 'draw')} each, at k over all subsets of k draws"
     lines = [
-        f"Means over {one.n_problems:,} problems{how}.",
-        "[ ] 95 % interval over new problems (bootstrap over problems, shared by all columns).",
+        f"Means over {counted(one.n_problems, 'problem')}{how}.",
+        "[ ] 95 % interval over new problems (bootstrap over problems, shared by all columns; never narrower than the exact",
+        "    binomial floor for so many problems).",
         "±   95 % under new draws on the same problems (jackknife within problems; needs n of at least 4 k).",
     ]
     if one.n_not_judged:
@@ -112,6 +115,15 @@ def notes(curves: Sequence[Curve], drawn: str = "") -> list[str]:
             f"{one.n_not_judged:,} draws were not judged: incorrect in the value; the intervals cover both ways."
         )
     return lines
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "draw"), counted(1200, "draw")
+    ('1 draw', '1,200 draws')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def verifier_lines(verifiers: Mapping[str, Imperfect]) -> list[str]:

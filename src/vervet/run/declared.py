@@ -19,6 +19,7 @@ from ..pool.rows import RunRow, UseRow
 from ..rules import Accepted
 from ..scaling.counts import Counts, Stopped
 from ..scaling.draws import Draws
+from ..types import canonical_json
 
 FIRST = ("", "0:generate")  # the operator of an architecture's first drawing
 
@@ -108,6 +109,14 @@ def same_question(one: RunRow, other: RunRow) -> bool:
     except Mistake:
         return False
     return first is not None and first == second
+
+
+def first_drawing(row: RunRow) -> str:
+    """What a run's declared draws are: equal for runs that begin with the same draws; "" where it declared none."""
+    if declared_draws(row) is None:
+        return ""
+    rest = {name: value for name, value in row.identity.items() if name not in ("architecture", "budget")}
+    return canonical_json([rest, repr(_architecture(row).parts[0])])
 
 
 def _architecture(row: RunRow) -> Operator:

@@ -15,10 +15,12 @@ from ..budget import Budget, Wallet, expect_prices
 from ..errors import Mistake, Unsupported
 from ..estimate import Estimate, estimate
 from ..models import load
+from ..models.imported import Imported
 from ..models.rating import Rating
 from ..operators import Operator, parse
 from ..pool import open_pool
 from ..tasks import TaskOptions, task_of
+from ..tasks.stored import pool_of
 from ..types import Example, Json, Model, Task
 from ..verify import EXECUTING, GRADERS, READERS, SCORERS
 from .loop import Listener, Loop, silent
@@ -32,8 +34,9 @@ _DEFAULT_PROBLEMS = 100  # of a task whose problems have no end
 class Run:
     """One architecture on one declared set of problems. ``start()`` runs it from plain code, ``go()`` from async code.
 
-    ``seed`` chooses the problems and the resampling, ``replicate`` the draws. ``pool`` is a path. ``wallet`` limits what is
-    paid over all restarts, ``budget`` what is used per problem. ``replay`` draws nothing: a wallet of zero tokens.
+    ``seed`` chooses the problems and the resampling, ``replicate`` the draws. ``pool`` is a path (default: FILE of a task
+    ``pool:FILE``, else ``vervet.sqlite``). ``wallet`` limits what is paid over all restarts, ``budget`` what is used per
+    problem. ``replay`` draws nothing: a wallet of zero tokens.
     ``concurrency``: problems at once. ``base_url``: where an ``openai/NAME`` is served.
     ``batch``: a folder: what is missing is written there as batch files instead of being asked for. ``problems``: how many
     (default: 100, or all of a file); ``split``: the task's first where None. ``judge`` plays the other roles, ``reward``
@@ -57,7 +60,7 @@ class Run:
     level: int | None = None
     seed: int = 0
     replicate: int = 0
-    pool: str = "vervet.sqlite"
+    pool: str = ""
     wallet: Wallet = Wallet()
     budget: Budget = Budget()
     replay: bool = False
@@ -71,6 +74,7 @@ class Run:
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.replicate < 0:
             raise Mistake(f"expected concurrency >= 1 and replicate >= 0, got {self.concurrency=}, {self.replicate=}")
+        object.__setattr__(self, "pool", self.pool or pool_of(self.task) or "vervet.sqlite")
 
     def start(self, listen: Listener | None = None) -> Result:
         """Run it and wait for the result. ``listen`` is told of samples and problems as they come."""
@@ -169,6 +173,8 @@ def check(operator: Operator, example: Example, models: Mapping[str, Model], gra
             raise Unsupported(
                 f"{models[name].name} plays the roles {known}, but {part!r} asks for {', '.join(missing)}"
             )
+        if isinstance(models[name], Imported) and getattr(part, "max_tokens", None) is not None:
+            raise models[name].unknown(["max_tokens"])
 
 
 def _expect_asked(asking: object, models: Mapping[str, Model]) -> None:

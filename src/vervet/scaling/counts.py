@@ -120,8 +120,8 @@ class Counts:
         if self.stopped is None and (self.n != self.n[0]).any():
             raise Mistake(
                 f"{self.name or 'these counts'}: {self.n.min()} to {self.n.max()} draws a problem, and nothing says why; if "
-                "that was decided before drawing, say fixed; if drawing stopped at right answers, name the rule; pass@k of "
-                "anything else would be biased"
+                "that was decided before drawing, say so (--stopped fixed); if drawing stopped at right answers, name the rule "
+                "(--stopped successes=1,cap=60); pass@k of anything else would be biased"
             )
 
     @property

@@ -5,9 +5,10 @@ n. *Selection gap*: coverage(n) less the best selector. *Cost gap*: what the n d
 whose accuracy is within epsilon of the best selector's.
 
 The best of several selectors is best partly by chance. It is therefore chosen on a random half of the problems (of the
-clusters, where problems are variants) and counted on the other half, both ways round, over ``N_SPLITS`` splits; so is the
-cheapest way; what is equally good shares. Intervals are over new problems, by bootstrap, jointly for all gaps, the choices
-made anew in every resample. A draw that was not judged counts as incorrect.
+clusters, where problems are variants) and counted on the other half, both ways round, over ``N_SPLITS`` splits; so is what
+choosing the cheapest way loses; what is equally good shares. Intervals are over new problems, by bootstrap, jointly for all
+gaps, these choices made anew in every resample. What a way costs is its own mean on all problems. A draw that was not judged
+counts as incorrect.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from numpy.typing import ArrayLike
 from vervet.errors import Mistake
 from vervet.scaling import passk, vote
 from vervet.scaling.draws import Bools, Draws, Floats
-from vervet.scaling.intervals import LEVEL, N_RESAMPLES, UNBOUNDED, UNIT, Estimate, Range, exact_floor, resamples
+from vervet.scaling.intervals import (
+    DIFFERENCE,
+    LEVEL,
+    N_RESAMPLES,
+    UNBOUNDED,
+    UNIT,
+    Estimate,
+    Range,
+    exact_floor,
+    resamples,
+)
 from vervet.scaling.replayed import Way, fixed_needed
 
 N_SPLITS = 20
@@ -67,9 +78,10 @@ class Selector:
 class CostGap:
     """What all n draws take over what the cheapest way takes that stays within epsilon of the best selector.
 
-    ``ratio`` >= 1; ``way``: the cheapest one, chosen on all problems; ``paid`` and ``needed``: ``unit`` per problem;
-    ``loss``: accuracy of the best selector less that of the way, counted where neither was chosen. ``fixed_draws``: how many
-    fixed draws the best selector needs for the way's accuracy, against which its saving is to be measured (None: over n).
+    ``way``: the cheapest one on all problems; ``paid``: ``unit`` per problem for all draws, ``needed``: for this way, on all
+    problems; ``ratio``: paid / needed >= 1. ``loss``: accuracy of the best selector less that of the cheapest way, both
+    counted where they were not chosen. ``fixed_draws``: how many fixed draws the best selector needs for the way's accuracy,
+    against which its saving is to be measured (None: over n, or the way is itself a fixed number).
     """
 
     ratio: Estimate
@@ -262,18 +274,19 @@ def gaps(
     halved = np.stack([one.at(max(1, draws.n // 2)) for one in chosen_from], axis=1)
     way_right, way_cost = (np.stack([getattr(w, name) for w in ways], axis=1) for name in ("right", "cost"))
     ends = np.cumsum([right.shape[1], halved.shape[1], len(ways)])
-    sums = np.zeros((4, N_RESAMPLES + 1))  # selected, halved, the way's accuracy, its cost
+    sums = np.zeros((3, N_RESAMPLES + 1))  # selected, halved, the cheapest way's accuracy
     for means, reported in halves.crossed(np.concatenate((right, halved, way_right, way_cost), axis=1)):
         best, _, accuracy, cost = np.split(means, ends, axis=1)
         best_share, way_share = _best(best), _cheapest(best.max(axis=1), accuracy, cost, epsilon)
-        for i, one in enumerate(np.split(reported, ends, axis=1)):
-            sums[i] += (one * (best_share if i < 2 else way_share)).sum(axis=1)
+        parts = np.split(reported, ends, axis=1)
+        for i, share in enumerate((best_share, best_share, way_share)):
+            sums[i] += (parts[i] * share).sum(axis=1)
     sums /= N_SPLITS * halves.weights.sum(axis=1)
     covered = halves.mean(draws.right.any(axis=1))
     top = int(right.mean(axis=0).argmax())
     overall = [table.mean(axis=0)[None] for table in (right, way_right, way_cost)]
     way = int(_cheapest(overall[0].max(axis=1), overall[1], overall[2], epsilon)[0].argmax())
-    cost_gap = _cost_gap(draws, chosen_from[top], ways[way], halves, sums)
+    cost_gap = _cost_gap(draws, chosen_from[top], ways[way], halves, sums[0] - sums[2])
     return Found(
         Gaps(
             coverage=halves.estimate(covered, UNIT),
@@ -305,16 +318,18 @@ def _cheapest(best: Floats, accuracy: Floats, cost: Floats, epsilon: float) -> F
     return _best(np.where(near & (cost <= least * (1 + _EQUAL)), accuracy, -np.inf))
 
 
-def _cost_gap(draws: Draws, best: Selector, way: Way, halves: Halves, sums: Floats) -> CostGap:
-    paid = halves.mean(best.ways(draws)[-1].cost)
-    unit = "samples" if draws.tokens is None else "completion tokens"
+def _cost_gap(draws: Draws, best: Selector, way: Way, halves: Halves, loss: Floats) -> CostGap:
+    paid, needed = halves.mean(best.ways(draws)[-1].cost), halves.mean(way.cost)
+    fixed = (
+        None if np.ptp(way.samples) == 0 else fixed_needed(best.ks, best.right.mean(axis=0), float(way.right.mean()))
+    )
     return CostGap(
-        ratio=halves.estimate(paid / sums[3], UNBOUNDED),
+        ratio=halves.estimate(paid / needed, UNBOUNDED),
         way=way.name,
         paid=float(paid[0]),
-        needed=halves.estimate(sums[3], UNBOUNDED),
+        needed=halves.estimate(needed, UNBOUNDED),
         way_draws=float(way.samples.mean()),
-        loss=halves.estimate(sums[0] - sums[2], (-1.0, 1.0)),
-        fixed_draws=fixed_needed(best.ks, best.right.mean(axis=0), float(way.right.mean())),
-        unit=unit,
+        loss=halves.estimate(loss, DIFFERENCE),
+        fixed_draws=fixed,
+        unit="samples" if draws.tokens is None else "completion tokens",
     )

@@ -20,6 +20,7 @@ from vervet.scaling.intervals import DIFFERENCE, UNIT, Estimate
 
 COMPLETENESS = 0.9  # of the verifier that is named as a purchase
 SOUNDNESS = 0.9
+NEARLY_ALL = 0.9995  # a share of wrong ones that is printed as 100.0 %
 _MAX_NODES = 256  # of the integral; exact up to 512 draws
 
 
@@ -139,6 +140,17 @@ def points(gain: Estimate, sign: bool = True) -> str:
     return f"{value:{'+' if sign else ''}.1f} points [{low:.1f}, {high:.1f}]"
 
 
+def choosing(loss: Estimate) -> str:
+    """What choosing the cheapest way loses, or gains, of accuracy where it was not chosen.
+
+    >>> choosing(Estimate(0.004, -0.002, 0.011)), choosing(Estimate(-0.004, -0.011, 0.002))
+    ('choosing so loses 0.4 points [-0.2, 1.1]', 'choosing so gains 0.4 points [-0.2, 1.1]')
+    """
+    if loss.value >= 0:
+        return f"choosing so loses {points(loss, sign=False)}"
+    return f"choosing so gains {points(Estimate(-loss.value, -loss.high, -loss.low), sign=False)}"
+
+
 def amount(value: float) -> str:
     """A count of tokens or draws: whole from a hundred on, else with one digit.
 
@@ -194,7 +206,7 @@ def _verifier(draws: Draws, found: Found) -> tuple[Purchase, list[Soundness]]:
         f"rejects {100 * SOUNDNESS:.0f} % of the wrong answers, {points(gain)} (first accepted draw)."
     )
     middle = next((one for one in needed if one.completeness == COMPLETENESS and one.gain == 0.5 * gap), None)
-    if middle is not None and middle.soundness is not None:
+    if middle is not None and middle.soundness is not None and middle.soundness < NEARLY_ALL:
         said += (
             f" To gain {100 * middle.gain:.1f} points it must reject {100 * middle.soundness:.1f} % of the wrong ones"
             f" (at {100 * middle.completeness:.0f} % of the right ones accepted)."
@@ -215,9 +227,9 @@ def _model(other: OtherModel, draws: Draws, found: Found) -> Purchase:
     both = halves.estimate(mean(np.maximum(other.found, ours) - ours), UNIT)
     paid = float(mean(np.full(draws.n_problems, found.gaps.cost.paid))[0])
     used = float(mean(other.cost)[0])
-    factor = used / paid if paid and used else None
+    factor, n = used / paid if paid and used else None, int(known.sum())
     said = (
-        f"Another model, {other.name}: on the {int(known.sum()):,} problems that both finished its answers are "
+        f"Another model, {other.name}: on the {n:,} problem{'' if n == 1 else 's'} that both finished its answers are "
         f"{points(gain)} over the best selector here; its draws and these together cover {points(both)} more than these. "
         "Its tokens may have another price."
     )
@@ -226,12 +238,13 @@ def _model(other: OtherModel, draws: Draws, found: Found) -> Purchase:
 
 def _stop_earlier(found: Found) -> Purchase | None:
     cost = found.gaps.cost
-    if cost.ratio.value <= 1.02:
+    if cost.ratio.value <= 1.02 or cost.way_draws >= found.gaps.n or not found.gaps.coverage.value:
         return None
     gain = Estimate(0.0 - cost.loss.value, 0.0 - cost.loss.high, 0.0 - cost.loss.low)
     said = (
         f"Stop earlier: {cost.way} needs {amount(cost.needed.value)} instead of {amount(cost.paid)} {cost.unit} a problem, "
-        f"{cost.ratio.value:.1f} times less [{cost.ratio.low:.1f}, {cost.ratio.high:.1f}], at {points(gain)}"
+        f"{cost.ratio.value:.1f} times less [{cost.ratio.low:.1f}, {cost.ratio.high:.1f}]; {choosing(cost.loss)} on "
+        "problems it was not chosen on"
     )
     if cost.fixed_draws is not None and cost.fixed_draws > 1.02 * cost.way_draws:
         said += (

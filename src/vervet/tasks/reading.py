@@ -32,6 +32,8 @@ _DEPTH = 2  # folders below a data set's folder that are searched for its files
 _MOST_OTHERS = 1_000  # entries of other kinds in them: a folder of so many is hardly a data set
 _SPLIT = re.compile(r"(train|test|validation|valid|development|dev|eval)(?![a-z])")
 
+_NONE: Final[frozenset[str]] = frozenset()
+
 
 class BadRow(Mistake):
     """One row cannot be used; the message says where it stands and what is wrong with it."""
@@ -39,11 +41,15 @@ class BadRow(Mistake):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its fields, where it stands (``train.jsonl, line 3``), and the split that its file names, if any."""
+    """One row: its fields, where it stands (``train.jsonl, line 3``), and the split that its file names, if any.
+
+    ``odd``: the fields in which NaN or an infinity stood, which are null here.
+    """
 
     fields: Mapping[str, Json]
     place: str
     split: str = ""
+    odd: frozenset[str] = _NONE
 
     def value(self, name: str) -> Json:
         """A field, or with dots a part of one; ``BadRow`` lists the fields where there is none of that name.
@@ -167,9 +173,9 @@ def parse_rows(name: str, data: bytes, told: Callable[[BadRow], None]) -> Iterat
 
 
 def _loads(text: str) -> Json:
-    """JSON of a text; a number that JSON does not know (NaN) is null. Raises ``ValueError``, whatever is wrong."""
+    """JSON of a text. Raises ``ValueError``, whatever is wrong."""
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -183,7 +189,7 @@ def _json_rows(
             found = parse(item)
             if not isinstance(found, dict):
                 raise ValueError(f"expected an object, but got {type(found).__name__}")
-            yield Row(_encodable(found), place)
+            yield _row(_encodable(found), place)
         except ValueError as error:
             shown = item.strip() if isinstance(item, str) else json.dumps(item)
             why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
@@ -334,7 +340,7 @@ def _saved_rows(place: Path) -> Iterator[Row]:
         raise Mistake(f"{place}: expected a data set written by save_to_disk, but it cannot be read: {error}") from None
     for split, rows in found.items() if isinstance(found, dict) else [("", found)]:
         for n, fields in enumerate(rows, 1):
-            yield Row(_plain(fields), f"{place.name}, {split} row {n}".replace("  ", " "), split)
+            yield _row(fields, f"{place.name}, {split} row {n}".replace("  ", " "), split)
 
 
 def _file_rows(file: Path, told: Callable[[BadRow], None]) -> Iterable[Row]:
@@ -347,7 +353,21 @@ def _file_rows(file: Path, told: Callable[[BadRow], None]) -> Iterable[Row]:
         found = pyarrow.parquet.read_table(file).to_pylist()
     except Exception as error:
         raise Mistake(f"{file}: expected a Parquet file, but it cannot be read: {error}") from None
-    return [Row(_plain(fields), f"{file.name}, row {n}") for n, fields in enumerate(found, 1)]
+    return [_row(fields, f"{file.name}, row {n}") for n, fields in enumerate(found, 1)]
+
+
+def _row(fields: Mapping[str, Any], place: str, split: str = "") -> Row:
+    """The row of what a file holds, as JSON data; the fields that had a number which JSON does not know are noted."""
+    odd = frozenset(str(name) for name, value in fields.items() if _is_odd(value))
+    return Row(_plain(fields), place, split, odd or _NONE)
+
+
+def _is_odd(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_is_odd, value.values()))
+    return isinstance(value, list | tuple) and any(map(_is_odd, value))
 
 
 def _plain(value: Any) -> Any:

@@ -68,6 +68,14 @@ def stored_task(name: str, options: TaskOptions, grader_of: Callable[[str], str]
     return StoredTask(full, grader_of(task), HALVES, {"problems": digest(content)}, rows, models=tuple(models))
 
 
+def pool_of(task: str) -> str | None:
+    """The path of the pool whose problems a task of this name has; None for other tasks. Raises ``Mistake`` where there is none.
+
+    >>> pool_of("words")
+    """
+    return _parts(task)[0] if task.startswith(PREFIX) else None
+
+
 def _parts(name: str) -> tuple[str, str | None]:
     """The path of ``pool:FILE`` and the task behind ``#``, if any."""
     rest = name.removeprefix(PREFIX)
