@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.riddles import OPTIONS, riddles, start
-from vervet.cli import compare
+from vervet.cli import compare, main
 from vervet.errors import Mistake
 from vervet.pool import open_pool
 from vervet.report import comparison as comparison_module
@@ -128,6 +128,21 @@ def test_problems_without_a_verdict_are_left_out_and_bounded(tmp_path: Path) -> 
     assert pair.bounds[1] - pair.bounds[0] == pytest.approx(1 / 40)
     text = "\n".join(comparison_module.lines(compared(tmp_path, one.run, two.run)))
     assert "Left out: 1 problem without a verdict" in text
+
+
+def test_what_an_import_used_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, runs = tmp_path / "answers.jsonl", []
+    rows = [{"problem": f"p{i}", "answer": str(j % 3), "gold": str(i % 2)} for i in range(7) for j in range(4)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["import", str(file), "--pool", path(tmp_path), "--grader", "exact"]) == 0
+    for n in (2, 4):
+        capsys.readouterr()
+        architecture = f"generate(n={n}) | vote()"
+        replayed = ["run", f"pool:{path(tmp_path)}", "--replay", "--with", architecture, "--pool", path(tmp_path)]
+        assert main([*replayed, "--json"]) == 0
+        runs.append(json.loads(capsys.readouterr().out)["run"])
+    assert said(*runs, "--pool", path(tmp_path)) == 0
+    assert capsys.readouterr().out.count("not known") == 3
 
 
 def test_crossings_have_a_unit_and_costs_one_number_format() -> None:

@@ -36,6 +36,13 @@ def test_it_says_what_is_in_the_file_and_what_is_not(
     assert "not right" in said and "beyond the limit" in said
 
 
+def test_one_of_a_thing_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start(tmp_path, "generate(n=1)", problems=1)
+    out = str(tmp_path / "all.jsonl")
+    assert called(str(tmp_path / "pool.sqlite"), "--as", "samples", "--out", out) == 0
+    assert capsys.readouterr().out == f"{out}: 1 row (samples) of 1 problem, from 1 draw\n"
+
+
 def test_json_is_one_object(pool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "pairs.jsonl")
     assert called(pool, "--as", "pairs", "--out", out, "--seed", "3", "--json") == 0

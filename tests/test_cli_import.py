@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.published import needs, published
-from vervet.cli import import_, regrade, run, show
+from vervet.cli import import_, main, regrade, run, show
 from vervet.errors import Mistake
 
 ANSWERS = "gpt35_last_letters_T0.7_answers.jsonl"
@@ -43,8 +43,8 @@ def test_it_says_what_came_and_what_to_do_next(
     said = capsys.readouterr().out
     assert "2 problems, 7 samples, 7 of them new in a.pool" in said
     assert "import/mine: 2 problems x 3 draws, 66.67 % right as number grades them" in said
-    assert "1 samples lie beyond the 3 draws that every problem has" in said
-    assert "1 draws are graded otherwise than the file says, first at mine.jsonl, line 1" in said
+    assert "1 sample beyond the 3 draws that every problem has: kept, not graded" in said
+    assert "graded otherwise than the file says: 1 draw, first at mine.jsonl, line 1" in said
     (line,) = [line for line in said.splitlines() if line.startswith("next: vervet run ")]
     assert called(run, *shlex.split(line)[3:], "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -96,9 +96,37 @@ def test_an_interruption_is_told(
     def interrupted(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_, "import_file", interrupted)
-    assert called(import_, rows) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    line = (rows, "--grader", "number", "--pool", str(Path(rows).with_suffix(".pool")))
+    for where, said in (
+        ("vervet.exchange.imports.plan", "nothing was imported yet"),
+        ("vervet.pool.SqlitePool.find", "nothing was imported yet"),
+        ("vervet.pool.SqlitePool.claim", "what was imported stays, the same command goes on from there"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, interrupted)
+            assert called(import_, *line) == 130
+        assert capsys.readouterr().err == f"vervet: interrupted; {said}\n"
+    assert called(import_, *line) == 0
+
+
+def test_one_of_a_thing_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps({"id": 1, "gold": 1, "answer": 1}) + "\n", encoding="utf-8")
+    assert called(import_, str(path), "--pool", str(tmp_path / "a.pool"), "--grader", "number") == 0
+    said = capsys.readouterr().out
+    assert "1 problem, 1 sample, 1 of them new" in said and "1 problem x 1 draw, 100.00 % right" in said
+
+
+def test_a_replay_of_more_than_was_imported_is_refused(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = str(tmp_path / "a.pool")
+    assert main(["import", rows, "--pool", pool, "--grader", "number"]) == 0
+    capsys.readouterr()
+    for more in ([], ["--replay"], ["--replay", "--json"]):
+        assert main(["run", f"pool:{pool}", "--with", "generate(n=99) | vote()", *more]) == 2
+        found = capsys.readouterr()
+        assert "sample 3 of a problem is not in this pool" in found.err and "accuracy" not in found.out
 
 
 @needs(ANSWERS)

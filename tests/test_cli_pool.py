@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,17 +53,37 @@ def test_a_wrong_call_says_how_it_is_called(
 ) -> None:
     out = str(tmp_path / "out.pool")
     for line, said in (
-        (["merge", out], "vervet pool merge NEW POOL POOL"),
         (["merge", pools[0], pools[1]], "expected the path of a new pool"),
         (["merge", out, pools[0], "nothing.pool"], "no file 'nothing.pool'"),
-        (["merge", out, *pools, "--into", "x"], "are for prune"),
-        (["prune", pools[0]], "vervet pool prune POOL --into NEW"),
         (["prune", pools[0], "--into", pools[1]], "expected the path of a new pool"),
-        (["prune", pools[0], "--into", out, "--run", "zz"], "expected the id of one run"),
-        (["info", pools[0], pools[1]], "expected one pool, got 2"),
+        (["prune", pools[0], "--into", out, "--run", "zz"], "expected a run of"),
         (["release", pools[0], "7"], "none has draws that wait"),
-        (["release", pools[0]], "got None"),
     ):
         assert main(["pool", *line]) == 2, line
         assert said in capsys.readouterr().err
+    for line, said in (
+        (["merge", out], "required: POOL"),
+        (["merge", out, *pools, "--into", "x"], "unrecognized arguments: --into"),
+        (["prune", pools[0]], "required: --into"),
+        (["info", pools[0], pools[1]], "unrecognized arguments"),
+        (["release", pools[0]], "required: BATCH"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["pool", *line])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_each_action_has_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {
+        "info": {"--check"},
+        "merge": set(),
+        "prune": {"--into", "--run", "--no-figures"},
+        "release": {"--unsent"},
+    }
+    for action, own in options.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["pool", action, "--help"])
+        assert ended.value.code == 0
+        assert set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.M)) == {"--json", *own}

@@ -38,7 +38,7 @@ def test_what_an_effect_needs_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--effect", "0"], "effect"),
         (["--effect", "0.1", "--budget", "usd=3"], "tokens=NUMBER"),
         (["--effect", "0.1", "--budget", ""], "tokens=NUMBER"),
-        (["--effect", "0.1", "--run", "zz"], "one run"),
+        (["--effect", "0.1", "--run", "zz"], "expected a run of"),
     ],
 )
 def test_bad_input_is_a_mistake(tmp_path: Path, arguments: list[str], expected: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,16 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, said: str) -> None:
     with pytest.raises(Mistake, match=r"counts\.csv, ") as caught:
         read_counts(wrote(tmp_path, f"problem,n,c\na,10,3\n{row}\n"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model", "benchmark"])
+@pytest.mark.parametrize("is_null", [False, True])
+def test_a_row_without_a_name_beside_named_ones_is_refused(tmp_path: Path, name: str, is_null: bool) -> None:
+    bare: dict[str, Any] = {name: None} if is_null else {}
+    rows = [{"problem": i, "n": 5, "c": 1} | ({name: "a"} if i != 2 else bare) for i in range(4)]
+    path = wrote(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "counts.jsonl")
+    with pytest.raises(Mistake, match=rf"counts\.jsonl, line 3 has no '{name}', but counts\.jsonl, line 1 has"):
+        read_counts(path)
 
 
 def test_a_missing_column_is_named_with_those_found(tmp_path: Path) -> None:

@@ -199,6 +199,15 @@ def test_groups_hold_the_draws_of_one_question_with_rewards(pool: str, tmp_path:
     assert {len(row["rewards"]) for row in exported(pool, tmp_path, "groups", limit=5)[1]} == {5}
 
 
+def test_groups_keep_draws_without_a_text_or_an_answer_as_wrong() -> None:
+    draws = [draw("4"), draw("", "incorrect", 1), draw(" \n", "incorrect", 2), draw("no idea", "incorrect", 3)]
+    draws += [draw("", "not_judged", 4), draw("", None, 5)]
+    (row,), left = formed("groups", draws)
+    assert (row["responses"], row["rewards"]) == (["4", "", " \n", "no idea"], [1, 0, 0, 0])
+    assert left == {"not judged": 2}
+    assert formed("pairs", draws)[1]["the text is empty"] == 4
+
+
 def test_steps_are_what_the_reward_model_was_shown() -> None:
     text = "First, 2.\n\nThen 4.\n\n\n"
     assert steps_of(text) == rate._steps(text) == ["First, 2.", "Then 4."]
@@ -321,7 +330,7 @@ def test_which_problems_and_runs(tmp_path: Path) -> None:
     for options, said in (
         ({"exclude": ["tset"]}, r"expected a split that a run used \(all, development, test\), but got 'tset'"),
         ({"task": "nothing"}, r"expected a task \(file:number\), but got 'nothing'"),
-        ({"run": "zz"}, r"expected one run of .*, but got 'zz'"),
+        ({"run": "zz"}, r"expected a run of .*, but got 'zz'"),
         ({"scorer": "zz"}, "expected a scorer of .*none: let a run use one"),
         ({"limit": 0}, "a limit of at least 1"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.published import needs, published
-from vervet.errors import MissingExtra, Mistake, Unsupported
-from vervet.exchange import Fields, Imported, import_file, lm_eval, planning
+from vervet.budget import Wallet
+from vervet.errors import MissingExtra, MissingFigures, Mistake, Unsupported
+from vervet.exchange import Fields, Imported, import_file, lm_eval, planning, unknown
 from vervet.exchange.imports import read_entries
 from vervet.models import load
 from vervet.pool import open_pool
@@ -55,7 +57,7 @@ def replayed(found: Imported, architecture: str, model: str | None = None) -> Re
     return Run(f"pool:{found.pool}", architecture, model, pool=found.pool, replay=True, options=mine).start()
 
 
-@pytest.mark.parametrize("module", [lm_eval, planning, recorded])
+@pytest.mark.parametrize("module", [lm_eval, planning, recorded, unknown])
 def test_the_examples_of_the_modules(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -172,6 +174,14 @@ def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(LISTS), path)
     assert import_file(str(path), in_pool(tmp_path), grader="number").samples == 6
+
+
+def test_a_part_of_a_field_is_named_with_dots(tmp_path: Path) -> None:
+    rows = [{"id": 1, "gold": 1, "answer": 1, "by": {"rm": 0.5}}, {"id": 1, "gold": 1, "answer": 2, "by": {"rm": None}}]
+    entries, _ = read_entries(wrote(tmp_path, rows), fields=Fields(reward="by.rm"))
+    assert [list(entry.rewards) for entry in entries] == [[0.5], []]
+    with pytest.raises(Mistake, match="line 1 field 'by.rm' holds NaN"):
+        read_entries(wrote(tmp_path, [{**rows[0], "by": {"rm": math.nan}}]), fields=Fields(reward="by.rm"))
 
 
 def test_texts_with_prompts_models_and_tokens(tmp_path: Path) -> None:
@@ -323,7 +333,29 @@ def test_an_imported_model_is_replayed_and_never_drawn(tmp_path: Path) -> None:
         Run(task, "generate(n=4) | vote()", model, pool=found.pool).start()
     with pytest.raises(Unsupported, match="plays the roles answer, reward"):
         replayed(found, "generate(n=3) | best(by='judge')")
-    assert replayed(found, "generate(n=4) | vote()").ended == "wallet"
+    with pytest.raises(Unsupported, match="max_tokens cannot be asked of it"):
+        replayed(found, "generate(n=3, max_tokens=5) | vote()")
+
+
+@pytest.mark.parametrize("limits", [{"replay": True}, {"wallet": Wallet(tokens=0)}, {"wallet": Wallet(calls=0)}])
+def test_draws_that_were_not_imported_are_refused_whatever_the_wallet_holds(
+    tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    found = import_file(wrote(tmp_path, LISTS), in_pool(tmp_path), grader="number")
+    for judge in (None, "fake/iid"):
+        with pytest.raises(Unsupported, match="sample 3 of a problem is not in this pool"):
+            Run(f"pool:{found.pool}", "generate(n=99) | vote()", judge=judge, **limits).start()
+    with pytest.raises(MissingFigures, match="stored without what these endings need"):
+        Run(f"pool:{found.pool}", "generate(n=3, stop='7') | vote()", **limits).start()
+    assert Run(f"pool:{found.pool}", "generate(n=99, until=agree(0.5)) | vote()", **limits).start().accuracy == 1
+
+
+def test_the_pool_of_the_problems_is_where_a_run_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = import_file(wrote(tmp_path, LISTS), in_pool(tmp_path), grader="number")
+    run = Run(f"pool:{found.pool}#{found.task}", "generate(n=3) | vote()")
+    assert (run.pool, run.start().ended) == (found.pool, None)
+    assert not Path("vervet.sqlite").exists() and Run("words", "generate()").pool == "vervet.sqlite"
 
 
 # --- bad files -----------------------------------------------------------------------------------------
@@ -346,6 +378,9 @@ def test_an_imported_model_is_replayed_and_never_drawn(tmp_path: Path) -> None:
         ({"id": 1, "gold": 2, "answer": 1}, "line 2 says otherwise of problem '1' than mine.jsonl, line 1: the target"),
         ({"id": 1, "gold": 1, "answers": [1], "prompt": "Q?"}, "line 2 gives samples of problem '1' again, which mine.jsonl, line 1 has"),
         ({"id": 2, "gold": 1, "answer": 1, "prompt": "Q?"}, "line 2 asks in problem '2' what mine.jsonl, line 1 asks"),
+        ({"id": 2, "gold": 1, "answers": [1, 2], "rewards": [1.0, math.nan]}, "line 2 field 'rewards' holds NaN or Infinity"),
+        ({"id": 2, "gold": 1, "answer": math.inf}, "line 2 field 'answer' holds NaN or Infinity"),
+        ({"id": 2, "gold": 1, "answer": 1, "confidence": -math.inf}, "line 2 field 'confidence' holds NaN or Infinity"),
         ({"id": 2, "gold": 1, "answer": 1, "prompt": []}, "line 2 field 'prompt': expected a text, or messages"),
         ("{", "line 2 is no row"),
     ],
@@ -366,6 +401,13 @@ def test_a_bad_row_is_named_and_nothing_is_written(tmp_path: Path, row: Any, sai
         ({"grader": "nonsense"}, "expected --grader, one of"),
         ({"grader": "number", "format": "excel"}, "expected a format"),
         ({"grader": "number", "reader": "math"}, "expected --reader for verdicts of the file itself"),
+        ({"grader": "number", "n": 0}, "of at least 1, but got 0"),
+        ({"grader": "number", "n": -1}, "of at least 1, but got -1"),
+        ({"grader": "number", "n": 4}, "4 samples a problem were asked for, but problem 1 has 3"),
+        ({"grader": "number", "model": ""}, "expected a model's name, but got ''"),
+        ({"grader": "number", "model": "import/"}, "expected a model's name"),
+        ({"grader": "number", "task": " "}, "expected a task's name of any characters but :, #, /"),
+        ({"grader": "number", "task": "a#b:c"}, "expected a task's name of any characters but :, #, /.*'a#b:c'"),
         ({"grader": "number", "fields": Fields(reward="score")}, "has no field 'score'"),
     ],
 )
@@ -498,8 +540,49 @@ def test_inspect_ai(tmp_path: Path) -> None:
         )
         graded = import_file(str(log), str(tmp_path / f"{i}.pool"), grader="normalised", task="again")
         assert (graded.new, graded.models[0].disagree) == (0, 0)
+        with open_pool(found.pool) as pool:
+            example = pool.problem("sums/7")
+            assert example is not None and (example.problem.messages[0]["content"], example.target) == ("1 + 3?", "4")
     with pytest.raises(Mistake, match="cannot be read"):
         read_entries(wrote(tmp_path, "no zip", "broken.eval"))
+
+
+def inspect_log(folder: Path, said: Sequence[Mapping[str, Any]], task: str = "sums") -> str:
+    """A log of one problem, an epoch each; what each epoch said of it goes into its sample."""
+    log = pytest.importorskip("inspect_ai.log")
+    spec = {"task": task, "model": "someone/big", "created": "2025-01-01T00:00:00+00:00", "dataset": {}, "config": {}}
+    usual = {"id": "a", "input": "2 + 2?", "target": "4", "messages": [], "output": {}}
+    samples = [{"epoch": i, **usual, **one} for i, one in enumerate(said, 1)]
+    made = log.EvalLog.model_validate({"version": 2, "status": "success", "eval": spec, "samples": samples})
+    path = str(folder / "made.json")
+    log.write_eval_log(made, path)
+    return path
+
+
+def test_an_epoch_of_inspect_ai_that_broke_is_a_failed_draw(tmp_path: Path) -> None:
+    broken = {"message": "the server left", "traceback": "", "traceback_ansi": ""}
+    said = [{"scores": {"match": {"value": "C"}}}, {"error": broken}, {"scores": {"match": {"value": "N"}}}]
+    (entry,), _ = read_entries(inspect_log(tmp_path, said))
+    assert (entry.failures, entry.correct) == (["", "the server left", ""], [True, None, False])
+    assert (entry.model, entry.task, entry.row.fields["target"]) == ("someone/big", "sums", "4")
+
+
+def test_scores_of_inspect_ai_that_say_nothing_plain_are_left_to_a_grader(tmp_path: Path) -> None:
+    said = [{"scores": {"match": {"value": value}}} for value in ("C", "P", 1, 0.0, 0.5, True)]
+    (entry,), _ = read_entries(inspect_log(tmp_path, said))
+    assert entry.correct == [True, None, True, False, None, True]
+    with pytest.raises(Mistake, match="score 'match': expected C, I or a number"):
+        read_entries(inspect_log(tmp_path, [{"scores": {"match": {"value": [1, 2]}}}]))
+
+
+def test_of_several_scores_of_inspect_ai_one_is_chosen(tmp_path: Path) -> None:
+    path = inspect_log(tmp_path, [{"scores": {"match": {"value": "C"}, "judge": {"value": "I"}}}])
+    with pytest.raises(Mistake, match="say which one tells what is right with --correct-field"):
+        read_entries(path)
+    (entry,), _ = read_entries(path, fields=Fields(correct="judge"))
+    assert entry.correct == [False]
+    with pytest.raises(Mistake, match=r"expected one of its scores \(match, judge\), but got 'other'"):
+        read_entries(path, fields=Fields(correct="other"))
 
 
 def test_a_log_of_inspect_ai_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

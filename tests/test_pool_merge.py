@@ -6,7 +6,10 @@ import asyncio
 import doctest
 import hashlib
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -17,7 +20,7 @@ import pytest
 
 from vervet.errors import Mistake, PoolDamaged
 from vervet.exchange import import_file
-from vervet.pool import copying, joining, open_pool, prune
+from vervet.pool import copying, joining, open_pool, parts, prune, reports
 from vervet.pool.merge import merge
 from vervet.pool.prune import prune as pruned
 from vervet.run import Result, Run
@@ -294,8 +297,14 @@ def test_no_file_is_written_over_and_none_is_made_by_a_mistake(pools: list[str],
         with pytest.raises(Mistake, match=said):
             merge(out, sources)
     Path(tmp_path / "text").write_text("no pool")
-    with pytest.raises(PoolDamaged, match="expected a Vervet pool"):
-        merge(str(tmp_path / "out"), [*pools, str(tmp_path / "text")])
+    Path(tmp_path / "empty").touch()
+    for name, said in (("text", "expected a Vervet pool"), ("empty", "is empty: not a pool")):
+        with pytest.raises(Mistake, match=said):
+            merge(str(tmp_path / "out"), [*pools, str(tmp_path / name)])
+        with pytest.raises(Mistake, match=said):
+            pruned(str(tmp_path / name), str(tmp_path / "out"))
+    assert Path(tmp_path / "empty").read_bytes() == b""
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(("-wal", "-shm"))]
     assert Path(pools[0]).read_bytes() == before
     assert not [p for p in tmp_path.iterdir() if p.name in ("out", "nothing") or ".part" in p.name]
 
@@ -324,6 +333,54 @@ def test_a_merge_that_breaks_leaves_nothing(pools: list[str], tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt):
         merge(str(tmp_path / "out"), pools)
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]
+
+
+def test_a_damaged_pool_is_called_damaged_and_not_another_one(pools: list[str], tmp_path: Path) -> None:
+    whole, damaged = pools[1], str(tmp_path / "damaged")
+    merge(damaged, [whole])
+    db = sqlite3.connect(damaged)
+    db.execute("UPDATE problems SET data = data || ' '")
+    (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'scores'").fetchone()
+    db.commit()
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (page,) = db.execute("PRAGMA page_size").fetchone()
+    db.close()
+    with open(damaged, "r+b") as file:
+        file.seek((root - 1) * page)
+        file.write(b"\xee" * 64)
+    for order in ([whole, damaged], [damaged, whole]):
+        with pytest.raises(PoolDamaged, match=rf"{damaged} is damaged, first place: ."):
+            merge(str(tmp_path / "out"), order)
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(("-wal", "-shm", ".part"))]
+
+
+def test_parts_of_the_dead_are_removed_and_those_of_the_living_stay(pools: list[str], tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    node = os.uname().nodename
+    dead = [f".out.{node}-{ended.pid}.abc_def0.part{side}" for side in ("", "-wal")]
+    others = [
+        f".out.{node}-{os.getpid()}.abcdef00.part",
+        f".out.{node}.more-{ended.pid}.abcdef00.part",
+        f".out2.{node}-{ended.pid}.abcdef00.part",
+        f".out.{node}-{ended.pid}.abcdef00.part.bak",
+    ]
+    for name in (*dead, *others):
+        (tmp_path / name).touch()
+    merge(str(tmp_path / "out"), pools)
+    assert {p.name for p in tmp_path.iterdir() if ".part" in p.name} == set(others)
+
+
+def test_a_killed_merge_leaves_a_part_that_the_next_one_removes(pools: list[str], tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom vervet.pool import copying, merge\n"
+        "copying._uses = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nmerge.merge(sys.argv[1], sys.argv[2:])"
+    )
+    out = str(tmp_path / "out")
+    assert subprocess.run([sys.executable, "-c", code, out, *pools]).returncode == -9
+    assert [p for p in tmp_path.iterdir() if ".part" in p.name]
+    merge(out, pools)
+    assert not [p for p in tmp_path.iterdir() if ".part" in p.name or p.name.endswith(("-wal", "-shm"))]
 
 
 # --- prune --------------------------------------------------------------------------------------------
@@ -435,12 +492,12 @@ def test_failures_voids_and_draws_of_all_roles_stay(tmp_path: Path) -> None:
 
 
 def test_a_run_to_keep_is_one_of_the_pool(pools: list[str], tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="expected the id of one run of"):
+    with pytest.raises(Mistake, match="expected a run of"):
         pruned(pools[0], str(tmp_path / "out"), ["zz"])
     with pytest.raises(Mistake, match="expected the path of a new pool"):
         pruned(pools[0], pools[1])
 
 
 def test_examples() -> None:
-    for module in (copying, joining, prune):
+    for module in (copying, joining, parts, prune, reports):
         assert doctest.testmod(module).failed == 0

@@ -138,6 +138,8 @@ def test_csv_with_quotes_long_cells_and_wrong_lines(write: Callable[..., str]) -
 
 def test_numbers_that_json_does_not_know_are_null(write: Callable[..., str]) -> None:
     assert read_rows(write('{"q": NaN, "a": -Infinity}')).rows[0].fields == {"q": None, "a": None}
+    (row,) = read_rows(write('{"q": "NaN", "a": [1, {"b": NaN}], "c": 1e999}')).rows
+    assert (row.fields, row.odd) == ({"q": "NaN", "a": [1, {"b": None}], "c": None}, {"a", "c"})
 
 
 def test_a_path_that_leads_nowhere(write: Callable[..., str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from vervet.errors import Mistake
 from vervet.models import imported
 from vervet.run import Run
 from vervet.tasks import StoredTask, TaskOptions, grader_of, task_of
+from vervet.tasks import stored as tasks_stored
 
 N = 7
 
@@ -30,8 +32,9 @@ def stored(name: str, options: TaskOptions = TaskOptions()) -> StoredTask:
     return task
 
 
-def test_the_examples_of_the_models_file() -> None:
-    assert doctest.testmod(imported).failed == 0
+@pytest.mark.parametrize("module", [imported, tasks_stored])
+def test_the_examples_of_the_modules(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_drawn_pool_is_a_task_that_replays(drawn: str) -> None:

@@ -18,7 +18,6 @@ from ..exchange.counts import is_counts
 from ..pool.copying import expect_file
 from ..tasks.reading import ENDINGS
 
-
 _ENDINGS = {"html": (".html", ".htm"), "csv": (".csv",), "parquet": (".parquet",), "png": (".png",)}
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from ..batch import Collected
 from ..budget import Budget, Wallet
 from ..errors import Mistake
-from ..report import pages
+from ..report import lab, pages
+from ..report.figures import Told
 from ..report.html import write_page
-from ..report.table import curve_table, verifier_lines
+from ..report.lines import forecast_lines
+from ..report.table import verifier_lines
 from ..run import Result, Run
 from .common import outputs, print_json, unsafe
 from .data import add_data_options, options_of
@@ -115,9 +117,10 @@ def _report(args: argparse.Namespace, result: Result) -> None:
         if not args.json:
             print(f"\nno curves: {error}")
         return
-    page = write_page(args.html, figures) if args.html else None
+    page = write_page(args.html, *lab.of_pool(result.pool, result.run)) if args.html else None
     if not args.json:
-        print("\n" + curve_table(figures.curves))
+        print("\n" + pages.curves_table(figures))
+        print("\n".join(["", *forecast_lines([Told(one) for one in result.forecasts])]).rstrip())
         if page:
             print(f"\nreport: {page}")
 

@@ -100,7 +100,7 @@ def entry_of(row: Row, named: Fields = USUAL) -> Entry:
     body = "text" if "text" in having and named.answer is None else "answer"
     if body not in having:
         raise row.bad(f"has neither a text nor an answer{no_such('answer', row.fields)}")
-    value = row.value(having[body])
+    value = _value(row, having[body])
     is_list = isinstance(value, list)
     texts = [_text(row, having[body], one) for one in (value if is_list else [value])]
 
@@ -199,19 +199,22 @@ def _text(row: Row, name: str, value: Json) -> str | None:
 
 def _column(row: Row, name: str | None, is_list: bool, n: int, read: Callable[[Row, str, Any], Any]) -> list[Any]:
     """One value a sample, read; nothing where the row has no such field."""
-    if name is None or name not in row.fields:
+    if name is None or not row.has(name):
         return []
-    if name in row.odd:
-        raise row.bad(f"field {name!r} holds NaN or Infinity, which is no number: write null where nothing is known")
-    value = row.value(name)
+    value = _value(row, name)
     if not is_list:
         return [read(row, name, value)]
-    if value is None:
-        return []
     if not isinstance(value, list) or len(value) != n:
         what = f"{len(value)} values" if isinstance(value, list) else _shown(value)
         raise row.bad(f"field {name!r}: expected one value for each of its {n} samples, but got {what}")
     return [read(row, name, one) for one in value]
+
+
+def _value(row: Row, name: str) -> Json:
+    """A field as it stands; ``BadRow`` where numbers that JSON does not know were in it."""
+    if {name, name.partition(".")[0]} & row.odd:
+        raise row.bad(f"field {name!r} holds NaN or Infinity, which is no number: write null where nothing is known")
+    return row.value(name)
 
 
 def _shown(value: Json) -> str:

@@ -140,15 +140,19 @@ class Reports(ABC):
                 mean = mean_of(part)
             yield UseRow(problem, operator, order, key, outcome, n_tokens, mean, length)
 
-    def used(self, run: str) -> dict[str, tuple[int, int]]:
-        """Prompt and completion tokens that a run used for each problem, paid or replayed; a prompt once a question."""
+    def used(self, run: str, operators: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+        """Prompt and completion tokens that a run used for each problem, paid or replayed; a prompt once a question.
+
+        ``operators``: only what these drew.
+        """
+        which = f"AND operator IN ({','.join('?' * len(operators))}) " if operators else ""
         rows = self._rows(
             "SELECT p.id, sum(x.prompt), sum(x.completion) FROM ("
             "SELECT u.problem, ifnull(max(s.prompt_tokens), 0) AS prompt, sum(u.n) AS completion FROM ("
             "SELECT problem, address, max(n_tokens) AS n FROM uses WHERE run = (SELECT key FROM runs WHERE id = ?) "
-            "GROUP BY problem, address) u LEFT JOIN samples s ON s.address = u.address GROUP BY u.problem, u.address >> 32"
+            f"{which}GROUP BY problem, address) u LEFT JOIN samples s ON s.address = u.address GROUP BY u.problem, u.address >> 32"
             ") x JOIN problems p ON p.key = x.problem GROUP BY x.problem ORDER BY x.problem",
-            (run,),
+            (run, *operators),
         )
         return {problem: (prompt, completion) for problem, prompt, completion in rows}
 

@@ -350,9 +350,10 @@ def _draw_notes(a: _Run, b: _Run, shared: int, n_drawn: Sequence[int]) -> list[s
 def _pair_lines(pair: Pair, corrected: bool) -> list[str]:
     r, rows = pair.result, []
     for letter, right, used in ((pair.a, r.a, pair.used_a), (pair.b, r.b, pair.used_b)):
-        rows.append([letter, _share(right), amount(used)])
+        rows.append([letter, _share(right), amount(used) if used else "not known"])
     d = pair.used_difference
-    rows.append([f"{pair.a} - {pair.b}", _share(r.difference, "+"), f"{d.value:+,.0f} [{d.low:,.0f}, {d.high:,.0f}]"])
+    more = f"{d.value:+,.0f} [{d.low:,.0f}, {d.high:,.0f}]" if pair.used_a and pair.used_b else "not known"
+    rows.append([f"{pair.a} - {pair.b}", _share(r.difference, "+"), more])
     text = [pair.sentence, text_table(["", "answered right, %", "prompt and completion tokens used per problem"], rows)]
     said = f"{counted(r.n_problems, 'problem')}: {pair.a} alone right on {r.a_only:,}, {pair.b} alone on {r.b_only:,}, {_p(r.p_value)}"
     text.append(f"{said}, corrected for the number of runs (Holm) {_p(pair.p_corrected)}" if corrected else said)

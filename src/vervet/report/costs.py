@@ -10,6 +10,7 @@ from vervet.errors import Mistake
 from vervet.models.shape import shape_of
 from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
+from vervet.run.declared import FIRST
 from vervet.scaling import kinetics
 from vervet.scaling.cost import Cost, Shape, flops, usd, usd_cached, usd_in_batch, wall
 from vervet.scaling.draws import Draws
@@ -26,14 +27,14 @@ def costs_of(
 ) -> dict[str, Cost]:
     """The cost of k draws of a problem of this run by axis, in the order of ``AXES``.
 
-    Dollars by ``prices``, else as the run paid them, if it paid any. Operations by ``shape``, else by that of the model
-    where it is known. Seconds as measured, at the concurrency that the unit names; only where the run itself drew.
-    Where no tokens are known (an import), samples are all that can be said.
+    Dollars by ``prices``, else as the run paid them, if it paid any, and for these draws alone. Operations by ``shape``, else
+    by that of the model where it is known. Seconds as measured, at the concurrency that the unit names; only where the run
+    itself drew. Where no tokens are known (an import), samples are all that can be said.
     """
     found: dict[str, Cost] = {"samples": SAMPLES}
     if draws.tokens is None:
         return found
-    prompt = np.array([tokens for tokens, _ in pool.used(row.id).values()], dtype=float)
+    prompt = np.array([tokens for tokens, _ in pool.used(row.id, FIRST).values()], dtype=float)
     completion = np.asarray(draws.tokens, dtype=float)
     if len(prompt) != len(completion):  # problems whose draws were all refused or failed
         prompt = np.full(len(completion), prompt.mean())
@@ -42,7 +43,7 @@ def costs_of(
         found["usd"] = usd(prices, prompt, completion)
         found["usd-cached"] = usd_cached(prices, prompt, completion)
         found["usd-batch"] = usd_in_batch(prices, prompt, completion)
-    elif (paid := pool.spent(row.id)).bill.usd and paid.fresh_samples:
+    elif (paid := pool.spent(row.id)).bill.usd and paid.fresh_samples and pool.used(row.id) == pool.used(row.id, FIRST):
         found["usd"] = Cost("usd", 0.0, paid.bill.usd / paid.fresh_samples)
     if known := shape or shape_of(row.identity["models"]["model"]):
         found["flops"] = flops(known, prompt, completion)

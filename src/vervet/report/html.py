@@ -18,7 +18,7 @@ from vervet.report.figure_headline import best_selector, headline, lines_of_fore
 from vervet.report.figure_panels import by_importance, frontier, laws, offers, overview, rates
 from vervet.report.figures import Figures
 from vervet.report.lines import resampling_lines
-from vervet.report.table import cell, heading, notes, value_text, verifier_lines
+from vervet.report.table import cell, counted, heading, notes, value_text, verifier_lines
 from vervet.scaling.curves import Curve
 
 OPEN_SECTIONS = 3  # sets of draws; the sections of more are folded
@@ -139,7 +139,7 @@ def _section(figures: Figures, mark: str, n_sections: int) -> str:
         browser.browser(figures.problems, browser.MOST_BYTES // n_sections),
         "<h3>The figures</h3>",
         curve_rows(curves),
-        *(f'<p class="muted">{escape(line)}</p>' for line in notes(curves)),
+        *(f'<p class="muted">{escape(line)}</p>' for line in notes(curves, str(facts.get("drawn", "")))),
         "<h3>Verifiers against the grader</h3>" if figures.verifiers else "",
         *(f"<p>{escape(line)}</p>" for line in verifier_lines(figures.verifiers)),
         *(f"<p>{escape(line)}</p>" for line in resampling_lines(figures.resampling)),
@@ -176,8 +176,9 @@ def _panels(figures: Figures, mark: str) -> Iterator[str]:
 def subtitle(figures: Figures) -> str:
     """What the headline shows, in words."""
     one = figures.curves[0]
+    how = str(figures.facts.get("drawn", "")).rstrip(".") or f"from {counted(one.n_draws, 'draw')} each"
     sentences = [
-        f"Share of {one.n_problems:,} problems answered correctly, from {one.n_draws:,} draws each.",
+        f"Share of {counted(one.n_problems, 'problem')} answered correctly, {how}.",
         "Coverage: at least one of k draws is right. Bands and brackets: 95 % interval over new problems.",
     ]
     if best := best_selector(shares(figures)):

@@ -78,8 +78,8 @@ def lines(found: Needs) -> list[str]:
     else:
         text.append("How often two draws disagree is not known from one draw a problem: draw twice or more.")
     text.append(
-        f"Where two rules never differ on a problem, it takes {count(p.floor_problems, 'problem')} to exclude a difference of "
-        f"{effect}; with the {p.n_problems:,} here one of {count(100 * p.excluded, 'point')} is excluded."
+        f"Where two rules never differ on a problem, {p.floor_problems:,} problems exclude a difference of {effect}; the "
+        f"{p.n_problems:,} here exclude {count(100 * p.excluded, 'point')}."
     )
     if p.best_samples is not None:
         text.append(f"Best split: {count(p.best_samples, 'draw')} a problem ({_costs(facts)}).")

@@ -61,7 +61,9 @@ class Counts:
     ) -> None:  # fmt: skip
         drawn, right = np.atleast_1d(np.asarray(n)), np.atleast_1d(np.asarray(correct))
         if not len(drawn) or drawn.ndim != 1 or drawn.shape != right.shape:
-            raise Mistake(f"expected draws and right draws of at least one problem, got shapes {drawn.shape}, {right.shape}")
+            raise Mistake(
+                f"expected draws and right draws of at least one problem, got shapes {drawn.shape}, {right.shape}"
+            )
         if not (_whole(drawn) and _whole(right)) or (drawn < 1).any() or (right < 0).any() or (right > drawn).any():
             raise Mistake("expected whole numbers with 1 <= n and 0 <= c <= n in every problem")
         if problems and len(problems) != len(drawn):

@@ -324,7 +324,9 @@ def _cost_gap(draws: Draws, best: Selector, way: Way, halves: Halves, loss: Floa
         None if np.ptp(way.samples) == 0 else fixed_needed(best.ks, best.right.mean(axis=0), float(way.right.mean()))
     )
     return CostGap(
-        ratio=halves.estimate(paid / needed, UNBOUNDED),
+        ratio=halves.estimate(
+            (paid / needed).round(9), UNBOUNDED
+        ),  # of fixed numbers always the same, but for rounding
         way=way.name,
         paid=float(paid[0]),
         needed=halves.estimate(needed, UNBOUNDED),

@@ -14,6 +14,7 @@ from typing import Final
 
 from ..errors import Mistake
 from ..pool import SqlitePool, open_pool
+from ..pool.copying import expect_file
 from ..types import Example, Question, Stream, digest
 from .loading import HALVES, FileTask
 from .options import TaskOptions
@@ -84,6 +85,7 @@ def _parts(name: str) -> tuple[str, str | None]:
         path, task = rest, ""
     if not isfile(path):
         raise Mistake(f"expected pool:FILE, a pool file, but there is no file {path!r}")
+    expect_file(path)
     return path, task or None
 
 
