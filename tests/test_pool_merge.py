@@ -349,9 +349,26 @@ def test_a_damaged_pool_is_called_damaged_and_not_another_one(pools: list[str], 
         file.seek((root - 1) * page)
         file.write(b"\xee" * 64)
     for order in ([whole, damaged], [damaged, whole]):
-        with pytest.raises(PoolDamaged, match=rf"{damaged} is damaged, first place: ."):
+        with pytest.raises(PoolDamaged, match=rf"{damaged}.*(is damaged|malformed).*first place: "):
             merge(str(tmp_path / "out"), order)
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(("-wal", "-shm", ".part"))]
+
+
+def test_a_file_whose_tables_have_no_readable_names_is_damaged(tmp_path: Path) -> None:
+    path = Path(made(str(tmp_path / "a"), sample(0)))
+    path.write_bytes(path.read_bytes().replace(b"tableproblemsproblems", b"table\xff\xffoblemsproblems"))
+    with pytest.raises(PoolDamaged, match="names of its tables"):
+        merge(str(tmp_path / "out"), [str(path)])
+
+
+def test_a_row_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
+    a, b = (made(str(tmp_path / name), sample(0)) for name in "ab")
+    db = sqlite3.connect(b)
+    db.execute("UPDATE samples SET ended = CAST(x'ff' AS TEXT)")
+    db.commit()
+    db.close()
+    with pytest.raises(PoolDamaged, match=rf"a row of {b}, or of a pool before it, cannot be read"):
+        merge(str(tmp_path / "out"), [a, b])
 
 
 def test_parts_of_the_dead_are_removed_and_those_of_the_living_stay(pools: list[str], tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_one_run_or_one_task_can_be_named(tmp_path: Path) -> None:
     assert advice(path(tmp_path), run=small.run[:10]).facts["draws"] == 4
     assert advice(path(tmp_path), "file:number").facts["draws"] == 8
     assert "file:number" in " ".join(advice(path(tmp_path)).notes)
-    with pytest.raises(Mistake, match="expected a run of .* but got .zz."):
+    with pytest.raises(Mistake, match="expected a run of"):
         advice(path(tmp_path), run="zz")
 
 

@@ -259,9 +259,10 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
         assert pages.runs_of(pool, ids[3][:12])[0].id == ids[3]
         assert [row.id for row in pages.runs_of(pool)] == ids
         double = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
-        for name in ("nothing", double):
-            with pytest.raises(Mistake, match=f"expected a run of .*{ids[0][:12]}.*, but got '{name}'"):
-                pages.runs_of(pool, name)
+        with pytest.raises(Mistake, match=f"expected a run of .*{ids[0][:12]}.*, but got 'nothing'"):
+            pages.runs_of(pool, "nothing")
+        with pytest.raises(Mistake, match=f"'{double}' begins several runs of .*: give more of the id"):
+            pages.runs_of(pool, double)
 
 
 # --- tables of counts -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 
 from vervet.errors import Mistake
 from vervet.models import imported
+from vervet.pool import open_pool
 from vervet.run import Run
 from vervet.tasks import StoredTask, TaskOptions, grader_of, task_of
 from vervet.tasks import stored as tasks_stored
@@ -77,6 +78,11 @@ def test_what_is_no_pool_is_refused(tmp_path: Path) -> None:
         task_of(f"pool:{tmp_path}/none.pool")
     assert not (tmp_path / "none.pool").exists()
     (tmp_path / "empty.pool").touch()
+    with pytest.raises(Mistake, match="is empty: not a pool"):
+        task_of(f"pool:{tmp_path}/empty.pool")
+    assert (tmp_path / "empty.pool").read_bytes() == b""
+    with open_pool(str(tmp_path / "empty.pool")):
+        pass
     with pytest.raises(Mistake, match="holds none"):
         task_of(f"pool:{tmp_path}/empty.pool")
 

@@ -199,11 +199,13 @@ def _text(row: Row, name: str, value: Json) -> str | None:
 
 def _column(row: Row, name: str | None, is_list: bool, n: int, read: Callable[[Row, str, Any], Any]) -> list[Any]:
     """One value a sample, read; nothing where the row has no such field."""
-    if name is None or not row.has(name):
+    if name is None:
         return []
     value = _value(row, name)
     if not is_list:
         return [read(row, name, value)]
+    if value is None:
+        return []
     if not isinstance(value, list) or len(value) != n:
         what = f"{len(value)} values" if isinstance(value, list) else _shown(value)
         raise row.bad(f"field {name!r}: expected one value for each of its {n} samples, but got {what}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vervet.errors import DataError, Mistake, PoolDamaged
+from vervet.errors import Mistake, PoolDamaged
 from vervet.pool.copying import attached, copy, expect_pool, new_pool, tidy
 from vervet.pool.schema import quick_check
 
@@ -33,7 +33,7 @@ def merge(path: str, pools: Sequence[str]) -> Merged:
     a verdict or a score that was judged stays before one that was not; of two forecasts the earlier. Raises ``Mistake``,
     and makes nothing, where there is a file at ``path``, where a pool has open calls or draws in batch files, and where
     pools contradict one another: another text, a void or a failure at one address, another target or verdict, another
-    answer of one run.
+    answer of one run. Raises ``PoolDamaged`` where one of them is not whole.
 
     Cost: each pool is read once, and once more what it shares with those before it.
     """
@@ -51,12 +51,14 @@ def _fill(db: sqlite3.Connection, path: str, pools: Sequence[str]) -> Merged:
             with attached(db, source):
                 n_in += count(db, "in_samples")
                 copy(db, source)
-        except DataError:
-            raise
-        except Exception:  # pools that contradict one another, or a row that nobody can read
+        except (ValueError, sqlite3.Error) as error:  # pools that contradict one another, or a row that nobody can read
             db.close()
             _expect_whole(pools)
-            raise
+            if isinstance(error, Mistake):
+                raise
+            raise PoolDamaged(
+                f"a row of {source}, or of a pool before it, cannot be read ({error}); vervet pool info FILE --check says which"
+            ) from None
     n = {table: count(db, table) for table in ("runs", "problems", "samples")}
     return Merged(path, len(pools), **n, shared=n_in - n["samples"], n_bytes=size(db))
 

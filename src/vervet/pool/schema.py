@@ -148,6 +148,8 @@ def _inspect(file: Path) -> bool:
         if is_busy(error):
             raise PoolDamaged(f"{file}: another program locks the file ({error}); end it and try again") from None
         raise PoolDamaged(describe(str(file), error)) from None
+    except UnicodeDecodeError:
+        raise PoolDamaged(f"{file}: the names of its tables cannot be read; restore it from a copy") from None
 
 
 def _identify(file: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vervet.report.figures import Figures, FittedLaw, Told
-from vervet.report.table import MISSING, text_table
+from vervet.report.table import MISSING, short, text_table
 from vervet.scaling.cost import Cost
 from vervet.scaling.forecast import Reach
 from vervet.scaling.intervals import Estimate
@@ -65,7 +65,7 @@ def _came(told: Told) -> str:
 
 def cost_lines(costs: Mapping[str, Cost], ks: Sequence[int]) -> list[str]:
     """What the ks of a curve cost per problem, a row per axis that is known."""
-    rows = [[unit, *(_short(cost.at(k)) for k in ks)] for unit, cost in _units(costs)]
+    rows = [[unit, *(short(cost.at(k)) for k in ks)] for unit, cost in _units(costs)]
     return text_table(["cost of k draws a problem", *(f"{k:,}" for k in ks)], rows).splitlines() if rows else []
 
 
@@ -111,7 +111,7 @@ def reach_line(reached: Reach, costs: Mapping[str, Cost]) -> str:
     if reached.k is None:
         return reached.sentence
     k = reached.k
-    cells = [f"{_short(cost.at(k))} {unit}" for unit, cost in _units(costs)]
+    cells = [f"{short(cost.at(k))} {unit}" for unit, cost in _units(costs)]
     return reached.sentence + (f"; at {k:,} draws: {', '.join(cells)} a problem" if cells else "")
 
 
@@ -175,14 +175,3 @@ def _number(value: float | None) -> str:
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _short(value: float) -> str:
-    """Three significant digits.
-
-    >>> _short(0.00123), _short(1234.5), _short(3.2e12)
-    ('0.00123', '1,234', '3.2e+12')
-    """
-    if value >= 1e7 or 0 < value < 1e-4:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -11,7 +11,7 @@ from vervet.errors import Mistake
 from vervet.pool.rows import RunRow
 from vervet.pool.store import SqlitePool
 from vervet.report.costs import chosen, costs_of
-from vervet.report.table import text_table
+from vervet.report.table import short, text_table
 from vervet.run.declared import counts_of, draws_of
 from vervet.scaling import vote
 from vervet.scaling.cost import Cost
@@ -47,8 +47,8 @@ def equal_cost(
     least, most = max(first.costs[0], second.costs[0]), min(first.costs[-1], second.costs[-1])
     if least >= most:
         raise Mistake(
-            f"no cost is common to both: a problem costs {_short(first.costs[0])} to {_short(first.costs[-1])} "
-            f"{_counts(first.cost.unit)} in one and {_short(second.costs[0])} to {_short(second.costs[-1])} in the other; "
+            f"no cost is common to both: a problem costs {short(first.costs[0])} to {short(first.costs[-1])} "
+            f"{_counts(first.cost.unit)} in one and {short(second.costs[0])} to {short(second.costs[-1])} in the other; "
             "draw more of the cheaper one"
         )
     budgets = np.clip(np.geomspace(least, most, N_BUDGETS), least, most).tolist()
@@ -100,7 +100,7 @@ def equal_cost_lines(found: EqualCost, a: str, b: str) -> list[str]:
     """A row for each cost: what each side draws for it, and coverage and vote with their difference, in percent."""
     rows = []
     for c, v in zip(found.coverage.rows, found.vote.rows, strict=True):
-        rows.append([_short(c.budget), _short(c.a_k), _short(c.b_k), *_cells(c.a, c.b, c.difference),
+        rows.append([short(c.budget), short(c.a_k), short(c.b_k), *_cells(c.a, c.b, c.difference),
                      *_cells(v.a, v.b, v.difference)])  # fmt: skip
     unit_a, unit_b = _counts(found.unit_a), _counts(found.unit_b)
     unit = unit_a if unit_a == unit_b else f"{unit_a} ({a}), {unit_b} ({b})"
@@ -119,7 +119,7 @@ def equal_cost_lines(found: EqualCost, a: str, b: str) -> list[str]:
     lines = [said, *text_table(head, rows).splitlines()]
     for name, one in (("coverage", found.coverage), ("vote", found.vote)):
         if one.crossings:
-            at = ", ".join(_short(cost) for cost in one.crossings)
+            at = ", ".join(short(cost) for cost in one.crossings)
             lines.append(
                 f"The curves of {name} cross at {at} {unit} a problem (of the measured means; see the intervals above)."
             )
@@ -128,17 +128,6 @@ def equal_cost_lines(found: EqualCost, a: str, b: str) -> list[str]:
 
 def _counts(unit: str) -> str:
     return _UNITS.get(unit, unit)
-
-
-def _short(value: float) -> str:
-    """Three significant digits, whole numbers with thousands from a hundred on.
-
-    >>> _short(0.00123), _short(596.4), _short(1234.5), _short(3.2e12)
-    ('0.00123', '596', '1,234', '3.2e+12')
-    """
-    if value >= 1e7 or 0 < value < 1e-4:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cells(one: float, two: float, gap: Estimate) -> list[str]:

@@ -126,6 +126,17 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def short(value: float) -> str:
+    """Three significant digits.
+
+    >>> short(0.00123), short(1234.5), short(3.2e12)
+    ('0.00123', '1,234', '3.2e+12')
+    """
+    if value >= 1e7 or 0 < value < 1e-4:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def verifier_lines(verifiers: Mapping[str, Imperfect]) -> list[str]:
     """How far each verifier agrees with the grader, in one line each; rates with their 95 % intervals, in percent."""
     lines = []

@@ -173,8 +173,9 @@ def check(operator: Operator, example: Example, models: Mapping[str, Model], gra
             raise Unsupported(
                 f"{models[name].name} plays the roles {known}, but {part!r} asks for {', '.join(missing)}"
             )
-        if isinstance(models[name], Imported) and getattr(part, "max_tokens", None) is not None:
-            raise models[name].unknown(["max_tokens"])
+        model = models[name]
+        if isinstance(model, Imported) and getattr(part, "max_tokens", None) is not None:
+            raise model.unknown(["max_tokens"])
 
 
 def _expect_asked(asking: object, models: Mapping[str, Model]) -> None:
