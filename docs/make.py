@@ -89,13 +89,15 @@ def _references() -> Iterator[tuple[str, str]]:
 
 
 def picture(pool: str) -> str:
-    """The figure of a pool's last run as a picture of its own, for light and dark pages."""
+    """The figure of the first run with a forecast that came, else of the first, as a picture for light and dark pages."""
     from vervet.report import lab
     from vervet.report.figure import svg
     from vervet.report.html import STYLE
 
     colours = STYLE[: STYLE.index("body {")]
-    head, rest = svg(lab.of_pool(pool)[-1]).split(">", 1)
+    runs = lab.of_pool(pool)
+    shown = next((one for one in runs if any(told.truth is not None for told in one.forecasts)), runs[0])
+    head, rest = svg(shown).split(">", 1)
     return f"{head}><style>{colours}</style>{rest}"
 
 

@@ -38,7 +38,9 @@ def problems() -> list[ShownProblem]:
         wrong = ShownSample(1, "word" * 200, "5", "incorrect", 1900)
         voted = "5" if i == 7 else "6"
         made.append(
-            ShownProblem(f"words-{i:02d}", f"What is {i} + 3? {HOSTILE}", "6", 13, i % 14, voted, [right, wrong], voted == "6")
+            ShownProblem(
+                f"words-{i:02d}", f"What is {i} + 3? {HOSTILE}", "6", 13, i % 14, voted, [right, wrong], voted == "6"
+            )
         )
     return made
 

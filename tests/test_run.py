@@ -248,3 +248,8 @@ class Broken(FakeModel):
         bad = self.seen.index(stream.question) % 3 == 1
         self.faults = {i: Fault(self.kind) for i in range(99)} if bad else {}
         return super().draw(request, stream, indices, so_far)
+
+
+def test_a_seed_below_zero_is_refused_before_anything_is_spent() -> None:
+    with pytest.raises(Mistake, match="seed >= 0"):
+        Run("words", "generate()", seed=-1)

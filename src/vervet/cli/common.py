@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import math
 import os
@@ -65,9 +64,9 @@ def _expect_writable(option: str, path: str) -> None:
         raise Mistake(f"--{option}: expected a file in an existing folder, but got {path!r}; make the folder first")
     if file.exists() and not file.is_file():
         raise Mistake(f"--{option}: expected a file, but {path!r} is {'a folder' if file.is_dir() else 'none'}")
+    if file.exists() and not os.access(file, os.W_OK):
+        raise Mistake(f"--{option}: cannot write {path!r}: nobody may write over it")
     try:
-        if file.exists() and not os.access(file, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:

@@ -72,8 +72,10 @@ class Run:
     options: TaskOptions = TaskOptions()
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.replicate < 0:
-            raise Mistake(f"expected concurrency >= 1 and replicate >= 0, got {self.concurrency=}, {self.replicate=}")
+        if self.concurrency < 1 or self.replicate < 0 or self.seed < 0:
+            raise Mistake(
+                f"expected concurrency >= 1, replicate >= 0 and seed >= 0, got {self.concurrency=}, {self.replicate=}, {self.seed=}"
+            )
         object.__setattr__(self, "pool", self.pool or pool_of(self.task) or "vervet.sqlite")
 
     def start(self, listen: Listener | None = None) -> Result:

@@ -117,5 +117,7 @@ def reliability_curves(counts: Counts, ks: Sequence[int], *, seed: int) -> list[
     """
     n = counts.common_n
     found = {"pass^k": all_at_k(n, counts.correct, ks)}
-    found |= {f"G-Pass@k {share:g}".replace("0.", "."): most_at_k(n, counts.correct, ks, share) for share in (0.5, 0.75)}
+    found |= {
+        f"G-Pass@k {share:g}".replace("0.", "."): most_at_k(n, counts.correct, ks, share) for share in (0.5, 0.75)
+    }
     return [selector_curve(name, tuple(ks), values, n, seed=seed) for name, values in found.items()]
