@@ -6,7 +6,7 @@ import base64
 import fcntl
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import time
@@ -126,7 +126,9 @@ class Chromium:
     def _next(self) -> dict[str, Any]:
         until = time.monotonic() + DEADLINE_S
         while b"\0" not in self._held:
-            ready, _, _ = select.select([self._reader], [], [], max(0.0, until - time.monotonic()))
+            with selectors.DefaultSelector() as watched:
+                watched.register(self._reader, selectors.EVENT_READ)
+                ready = watched.select(max(0.0, until - time.monotonic()))
             part = os.read(self._reader, 1 << 20) if ready else b""
             assert part, "Chromium says nothing more"
             self._held += part

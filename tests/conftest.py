@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,20 @@ except ImportError:  # the tests that need it skip themselves
 else:
     hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=50)
     hypothesis.settings.load_profile("house")
+
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # begun in the background: what tests start would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+_COLLECTING = gc.get_threshold()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """The command line hardly collects, since its process does little else; here that would keep pools and files open."""
+    yield
+    gc.set_threshold(*_COLLECTING)
 
 
 class NetworkUsed(BaseException):
