@@ -12,22 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.lab import COVERAGE as PYTHIA  # at 1, 10, 100, 1000, 10000: Schaeffer et al. 2025
 from tests.published import needs, published
 from vervet.errors import Mistake
 from vervet.scaling import compare, curves, draws, intervals, passk, vote
 from vervet.scaling.draws import Draws
 
 COUNTS = "pythia_math_n10000_counts.csv"
-# Schaeffer et al. 2025 (data of Brown et al. 2024): coverage at 1, 10, 100, 1000, 10000
-PYTHIA = {
-    "Pythia 70M": (0.00065, 0.00597, 0.03610, 0.12414, 0.26562),
-    "Pythia 160M": (0.00267, 0.02509, 0.16191, 0.41016, 0.57031),
-    "Pythia 410M": (0.00622, 0.05172, 0.22718, 0.48180, 0.65625),
-    "Pythia 1B": (0.00833, 0.06646, 0.27452, 0.54619, 0.74219),
-    "Pythia 2.8B": (0.02031, 0.13475, 0.42204, 0.67779, 0.81250),
-    "Pythia 6.9B": (0.01856, 0.13140, 0.43165, 0.68773, 0.83594),
-    "Pythia 12B": (0.02319, 0.15682, 0.48343, 0.72325, 0.87500),
-}
 ROWS = st.lists(
     st.tuples(st.sampled_from(["a", "b", "c", "d", None]), st.booleans(), st.integers(0, 3)), min_size=1, max_size=8
 )
